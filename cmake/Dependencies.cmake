@@ -1,0 +1,17 @@
+# Every third-party library and its version, in one place. All are Debian 13 packages.
+find_package(absl 20240722 REQUIRED)
+find_package(dnnl 3.7 REQUIRED)
+find_package(OpenMP REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
+find_package(Protobuf 3.21 REQUIRED)
+find_package(ONNX 1.17 REQUIRED)
+find_package(gRPC 1.51 CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)  # 1.0.2; the package states no version
+find_package(yaml-cpp 0.8 REQUIRED)
+find_package(Threads REQUIRED)
+if(HALFTONE_BUILD_TESTS)
+  find_package(GTest 1.15 REQUIRED)
+  find_package(benchmark 1.9 REQUIRED)
+endif()
+find_program(PROTOC protoc REQUIRED)
+find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
