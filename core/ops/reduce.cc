@@ -1,0 +1,313 @@
+// Reductions along axes: sums, norms, extremes, and the positions of extremes.
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/base/status_macros.h"
+#include "core/ops/eval_util.h"
+#include "core/ops/families.h"
+#include "core/ops/infer_util.h"
+
+namespace halftone {
+namespace {
+
+// A reduction adds elements to an accumulator and finishes it. Floats accumulate in double,
+// integers in 64 bits (wrapping).
+template <typename T>
+struct AccOf {
+  using type = double;
+};
+template <typename T>
+  requires std::is_integral_v<T>
+struct AccOf<T> {
+  using type = uint64_t;
+};
+
+struct SumRule {
+  template <typename A>
+  static void Add(A& acc, A x) {
+    acc += x;
+  }
+};
+struct Sum : SumRule {};
+struct Mean : SumRule {};
+struct L1 {
+  template <typename A>
+  static void Add(A& acc, A x) {
+    if constexpr (std::is_integral_v<A>) {
+      acc += static_cast<int64_t>(x) < 0 ? A{0} - x : x;
+    } else {
+      acc += std::abs(x);
+    }
+  }
+};
+struct SumSquare {
+  template <typename A>
+  static void Add(A& acc, A x) {
+    acc += x * x;
+  }
+};
+struct L2 : SumSquare {};
+struct LogSum : SumRule {};
+struct Prod {
+  template <typename A>
+  static void Add(A& acc, A x) {
+    acc *= x;
+  }
+};
+
+// The reduced value as T from the accumulator over `n` elements.
+template <typename Rule, typename T, typename A>
+T Finish(A acc, int64_t n) {
+  if constexpr (std::is_same_v<Rule, Mean>) {
+    if constexpr (std::is_integral_v<T>) {
+      return n == 0 ? T{0} : static_cast<T>(static_cast<int64_t>(acc) / n);
+    } else {
+      return static_cast<T>(acc / static_cast<double>(n));
+    }
+  } else if constexpr (std::is_same_v<Rule, L2>) {
+    return Saturate<T>(std::sqrt(static_cast<double>(acc)));
+  } else if constexpr (std::is_same_v<Rule, LogSum>) {
+    return Saturate<T>(std::log(static_cast<double>(acc)));
+  } else {
+    return static_cast<T>(acc);
+  }
+}
+
+// --- axes ----------------------------------------------------------------------------------------
+
+// ReduceSum takes its axes as an input from opset 13, the others from 18.
+bool AxesAreInput(const Node& node, int opset) {
+  return opset >= (node.op() == "ReduceSum" ? 13 : 18);
+}
+
+template <typename Context>
+absl::StatusOr<IntsArgument> AxesOf(const Context& c) {
+  if (AxesAreInput(c.node(), c.opset())) return IntsInput(c, 1);
+  return IntsAttribute(c.attributes(), "axes");
+}
+
+// No axes mean all of them, or none with noop_with_empty_axes.
+bool ReducesNothing(const Attributes& a) { return a.Int("noop_with_empty_axes", 0) != 0; }
+
+absl::Status InferReduce(InferContext& c) {
+  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes | kBoolType));
+  const bool keep = c.attributes().Int("keepdims", 1) != 0;
+  HT_ASSIGN_OR_RETURN(const IntsArgument axes, AxesOf(c));
+  const SymbolicShape& x = c.input(0).shape;
+  c.set_output(0, c.input(0).type, std::nullopt);
+  if (!x.has_value()) return absl::OkStatus();
+  if (!axes.absent() && !axes.known()) {
+    if (keep) {
+      c.set_output(0, c.input(0).type, Dims(x->size()));
+    } else if (axes.size.value_or(0) > 0 && *axes.size <= static_cast<int64_t>(x->size())) {
+      c.set_output(0, c.input(0).type, Dims(x->size() - *axes.size));
+    }
+    return absl::OkStatus();
+  }
+  HT_ASSIGN_OR_RETURN(const Shape reduced,
+                      NormalizeAxes(c, axes.values, static_cast<int64_t>(x->size())));
+  const bool all = reduced.empty() && !ReducesNothing(c.attributes());
+  Dims out;
+  for (int64_t i = 0; i < static_cast<int64_t>(x->size()); ++i) {
+    if (!all && !std::binary_search(reduced.begin(), reduced.end(), i)) {
+      out.push_back((*x)[i]);
+    } else if (keep) {
+      out.push_back(1);
+    }
+  }
+  c.set_output(0, c.input(0).type, std::move(out));
+  return absl::OkStatus();
+}
+
+// Output strides seen from the input's axes: 0 along reduced ones. And how many elements meet.
+struct Reduction {
+  Shape strides;
+  int64_t count = 1;
+};
+absl::StatusOr<Reduction> ReductionOf(const EvalContext& c) {
+  const Shape& shape = c.input(0).shape();
+  HT_ASSIGN_OR_RETURN(const IntsArgument axes, AxesOf(c));
+  std::vector<bool> reduced(shape.size(), axes.values.empty() && !ReducesNothing(c.attributes()));
+  for (const int64_t a : axes.values) reduced[Axis(a, c.input(0).rank())] = true;
+  Reduction out;
+  out.strides.assign(shape.size(), 0);
+  int64_t stride = 1;
+  for (int i = static_cast<int>(shape.size()) - 1; i >= 0; --i) {
+    if (reduced[i]) {
+      out.count *= shape[i];
+    } else {
+      out.strides[i] = stride;
+      stride *= shape[i];
+    }
+  }
+  return out;
+}
+
+template <typename T, typename Fn>
+void ForEachReduced(const Tensor& x, const Reduction& r, Fn fn) {
+  const T* from = Raw<T>(x);
+  ForEachRow(x.shape(), {r.strides},
+             [&](int64_t count, const int64_t* offsets, const int64_t* steps) {
+               for (int64_t i = 0; i < count; ++i) fn(offsets[0] + i * steps[0], from[i]);
+               from += count;
+             });
+}
+
+template <typename Rule>
+absl::Status EvalReduce(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
+  return DispatchWide(c, out->type(), [&](auto tag) {
+    using T = decltype(tag);
+    using A = AccOf<T>::type;
+    constexpr A kInit = std::is_same_v<Rule, Prod> ? A{1} : A{0};
+    std::vector<A> acc(static_cast<size_t>(out->num_elements()), kInit);
+    ForEachReduced<T>(c.input(0), r,
+                      [&](int64_t at, T x) { Rule::Add(acc[at], static_cast<A>(x)); });
+    const auto y = out->mutable_data<T>();
+    for (size_t i = 0; i < y.size(); ++i) y[i] = Finish<Rule, T>(acc[i], r.count);
+  });
+}
+
+// The lowest (or highest) value: what an extreme over nothing gives.
+template <typename T, bool kMax>
+constexpr T Bound() {
+  if constexpr (std::is_floating_point_v<T>) {
+    return kMax ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::infinity();
+  } else {
+    return kMax ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
+  }
+}
+
+template <bool kMax>
+absl::Status EvalReduceExtreme(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
+  const auto reduce = [&](auto tag) {
+    using T = decltype(tag);
+    T* y = MutableRaw<T>(*out);
+    std::fill(y, y + out->num_elements(), Bound<T, kMax>());
+    ForEachReduced<T>(c.input(0), r, [&](int64_t at, T x) {
+      if ((kMax ? x > y[at] : x < y[at]) || x != x) y[at] = x;
+    });
+  };
+  if (out->type() == DataType::kBool) {
+    reduce(bool{});
+    return absl::OkStatus();
+  }
+  return DispatchNumeric(c, out->type(), reduce);
+}
+
+// log(sum(exp(x))) around the maximum, so that nothing overflows.
+absl::Status EvalLogSumExp(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
+  return DispatchWide(c, out->type(), [&](auto tag) {
+    using T = decltype(tag);
+    const size_t n = static_cast<size_t>(out->num_elements());
+    std::vector<double> top(n, -std::numeric_limits<double>::infinity()), sum(n, 0);
+    ForEachReduced<T>(c.input(0), r, [&](int64_t at, T x) {
+      top[at] = std::max(top[at], static_cast<double>(x));
+    });
+    for (double& t : top) t = std::isfinite(t) ? t : 0;
+    ForEachReduced<T>(c.input(0), r, [&](int64_t at, T x) {
+      sum[at] += std::exp(static_cast<double>(x) - top[at]);
+    });
+    for (size_t i = 0; i < n; ++i) MutableRaw<T>(*out)[i] = Saturate<T>(std::log(sum[i]) + top[i]);
+  });
+}
+
+// --- ArgMax, ArgMin ------------------------------------------------------------------------------
+
+absl::Status InferArg(InferContext& c) {
+  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
+  SymbolicShape shape = c.input(0).shape;
+  if (shape.has_value()) {
+    HT_ASSIGN_OR_RETURN(const int64_t axis, NormalizeAxis(c, c.attributes().Int("axis", 0),
+                                                          static_cast<int64_t>(shape->size())));
+    if ((*shape)[axis].value == 0) return c.Error("got an axis without elements");
+    if (c.attributes().Int("keepdims", 1) != 0) {
+      (*shape)[axis] = 1;
+    } else {
+      shape->erase(shape->begin() + axis);
+    }
+  }
+  c.set_output(0, DataType::kI64, std::move(shape));
+  return absl::OkStatus();
+}
+
+template <bool kMax>
+absl::Status EvalArg(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  const Tensor& x = c.input(0);
+  const int64_t axis = Axis(c.attributes().Int("axis", 0), x.rank());
+  const bool last = c.attributes().Int("select_last_index", 0) != 0;
+  const int64_t size = x.dim(axis), inner = DimProduct(x.shape(), axis + 1, x.rank());
+  const auto y = out->mutable_data<int64_t>();
+  return DispatchNumeric(c, x.type(), [&](auto tag) {
+    using T = decltype(tag);
+    for (int64_t i = 0; i < out->num_elements(); ++i) {
+      const T* from = Raw<T>(x) + i / inner * size * inner + i % inner;
+      int64_t best = 0;
+      for (int64_t j = 1; j < size; ++j) {
+        const T a = from[j * inner], b = from[best * inner];
+        if ((kMax ? a > b : a < b) || (last && a == b)) best = j;
+      }
+      y[i] = best;
+    }
+  });
+}
+
+// One row before the axes became an input, one after.
+template <EvalFn kEval>
+constexpr std::array<OpDef, 2> Reduce(absl::string_view name, int axes_input_since = 18) {
+  OpDef row = {.name = name,
+               .since_opset = 1,
+               .infer = InferReduce,
+               .eval = kEval,
+               .tolerance = kAccumulate};
+  OpDef later = row;
+  later.since_opset = axes_input_since;
+  later.inputs = {1, 2};
+  return {row, later};
+}
+
+template <bool kMax>
+constexpr OpDef Arg(absl::string_view name) {
+  return {.name = name,
+          .since_opset = 1,
+          .infer = InferArg,
+          .eval = Widened<EvalArg<kMax>>,
+          .tolerance = kExact};
+}
+
+constexpr std::array kReductions = {
+    Reduce<WidenedNumbers<EvalReduce<Sum>>>("ReduceSum", 13),
+    Reduce<WidenedNumbers<EvalReduce<Mean>>>("ReduceMean"),
+    Reduce<WidenedNumbers<EvalReduce<Prod>>>("ReduceProd"),
+    Reduce<WidenedNumbers<EvalReduce<L1>>>("ReduceL1"),
+    Reduce<WidenedNumbers<EvalReduce<L2>>>("ReduceL2"),
+    Reduce<WidenedNumbers<EvalReduce<SumSquare>>>("ReduceSumSquare"),
+    Reduce<WidenedNumbers<EvalReduce<LogSum>>>("ReduceLogSum"),
+    Reduce<WidenedNumbers<EvalLogSumExp>>("ReduceLogSumExp"),
+    Reduce<Widened<EvalReduceExtreme<true>>>("ReduceMax"),
+    Reduce<Widened<EvalReduceExtreme<false>>>("ReduceMin"),
+};
+
+constexpr auto kRows = [] {
+  std::array<OpDef, kReductions.size() * 2 + 2> rows{};
+  size_t n = 0;
+  for (const auto& pair : kReductions) {
+    for (const OpDef& row : pair) rows[n++] = row;
+  }
+  rows[n++] = Arg<true>("ArgMax");
+  rows[n++] = Arg<false>("ArgMin");
+  return rows;
+}();
+
+}  // namespace
+
+absl::Span<const OpDef> ReduceOps() { return kRows; }
+
+}  // namespace halftone
