@@ -1,0 +1,187 @@
+#include "core/onnx/import.h"
+
+#include <google/protobuf/io/coded_stream.h>
+#include <onnx/onnx_pb.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/buffer.h"
+#include "core/base/status_macros.h"
+#include "core/onnx/functions.h"
+#include "core/onnx/graph_importer.h"
+#include "core/onnx/problems.h"
+#include "core/onnx/proto_reader.h"
+#include "core/onnx/tensor_reader.h"
+#include "core/onnx/wire_scan.h"
+#include "core/ops/evaluate.h"
+
+namespace halftone {
+namespace {
+
+constexpr int64_t kMinIrVersion = 3;
+constexpr int64_t kMaxIrVersion = 10;
+constexpr int kMaxOpset = 22;  // of ai.onnx, the newest whose operators the table describes
+
+// A graph within a graph is three messages deep: node, attribute, graph. The rest is for what is
+// inside the innermost graph (types, tensors) and around the outermost one.
+constexpr int kMessagesPerGraph = 3;
+constexpr int kMessagesElsewhere = 12;
+
+absl::Status CheckBytes(int64_t bytes, const ImportOptions& options) {
+  if (bytes > options.max_model_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model has ", bytes, " bytes, the limit is ", options.max_model_bytes));
+  }
+  if (bytes > std::numeric_limits<int>::max()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the .onnx file has ", bytes,
+                     " bytes, want less than 2 GiB: keep the weights as external data"));
+  }
+  return absl::OkStatus();
+}
+
+// Far more than any exporter writes around a node: inputs, outputs, attributes, weights, types.
+constexpr int64_t kMaxPartsPerNode = 32;
+
+absl::Status Parse(absl::Span<const std::byte> bytes, const ImportOptions& options,
+                   onnx::ModelProto& model) {
+  HT_RETURN_IF_ERROR(CheckPartCount(bytes, std::max(options.max_nodes, 1000) * kMaxPartsPerNode));
+  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
+                                                static_cast<int>(bytes.size()));
+  stream.SetRecursionLimit(kMessagesPerGraph * (options.max_nesting + 1) + kMessagesElsewhere);
+  if (!model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the ", bytes.size(),
+                     " bytes are no ONNX file, or a damaged, truncated or too deeply "
+                     "nested one"));
+  }
+  return absl::OkStatus();
+}
+
+// Counts the nodes of `graph` into `nodes` and checks both limits.
+absl::Status CheckGraphSize(const onnx::GraphProto& graph, const ImportOptions& options, int depth,
+                            int64_t& nodes) {
+  if (depth > options.max_nesting) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("graphs are nested more than ", options.max_nesting, " deep"));
+  }
+  nodes += graph.node_size();
+  if (nodes > options.max_nodes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model has more than ", options.max_nodes, " nodes"));
+  }
+  for (const onnx::NodeProto& node : graph.node()) {
+    for (const auto& attribute : node.attribute()) {
+      if (!attribute.has_g()) continue;
+      HT_RETURN_IF_ERROR(CheckGraphSize(attribute.g(), options, depth + 1, nodes));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::map<std::string, int>> ReadOpsets(const onnx::ModelProto& model) {
+  std::map<std::string, int> opsets;
+  for (const auto& import : model.opset_import()) {
+    const std::string domain = NormalDomain(import.domain());
+    if (import.version() < 1 || import.version() > std::numeric_limits<int>::max()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("opset import of domain '", domain, "' has version ", import.version()));
+    }
+    const int version = static_cast<int>(import.version());
+    const auto [it, inserted] = opsets.emplace(domain, version);
+    if (!inserted && it->second != version) {
+      return absl::InvalidArgumentError(absl::StrCat("domain '", domain,
+                                                     "' is imported with opset ", it->second,
+                                                     " and with opset ", version));
+    }
+  }
+  const auto standard = opsets.find("");
+  if (standard == opsets.end()) {
+    return absl::InvalidArgumentError(
+        "the model imports no opset of the domain ai.onnx: export it again with an opset_version");
+  }
+  if (standard->second > kMaxOpset) {
+    return absl::UnimplementedError(
+        absl::StrCat("the model has opset ", standard->second, ", Halftone knows opsets up to ",
+                     kMaxOpset, ": export it with opset_version=", kMaxOpset, " or older"));
+  }
+  return opsets;
+}
+
+absl::Status CheckHeader(const onnx::ModelProto& model) {
+  if (!model.has_graph()) return absl::InvalidArgumentError("the model has no graph");
+  if (model.ir_version() < kMinIrVersion) {
+    return absl::InvalidArgumentError(absl::StrCat("got IR version ", model.ir_version(), ", want ",
+                                                   kMinIrVersion, " to ", kMaxIrVersion));
+  }
+  if (model.ir_version() > kMaxIrVersion) {
+    return absl::UnimplementedError(absl::StrCat("got IR version ", model.ir_version(), ", want ",
+                                                 kMinIrVersion, " to ", kMaxIrVersion));
+  }
+  if (model.graph().output_size() == 0) {
+    return absl::InvalidArgumentError("the graph has no outputs");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Graph> ImportModel(onnx::ModelProto& model, TensorReader& tensors,
+                                  const ImportOptions& options) {
+  HT_RETURN_IF_ERROR(CheckHeader(model));
+  HT_ASSIGN_OR_RETURN(const auto opsets, ReadOpsets(model));
+  int64_t nodes = 0;
+  HT_RETURN_IF_ERROR(CheckGraphSize(model.graph(), options, 0, nodes));
+  for (const onnx::FunctionProto& f : model.functions()) nodes += f.node_size();
+  if (nodes > options.max_nodes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model has more than ", options.max_nodes, " nodes"));
+  }
+  HT_RETURN_IF_ERROR(InlineFunctions(model, opsets, options.max_nodes));
+  nodes = 0;
+  HT_RETURN_IF_ERROR(CheckGraphSize(model.graph(), options, 0, nodes));
+
+  Problems problems;
+  ImportContext context{options, opsets, tensors, problems};
+  absl::StatusOr<Graph> graph = ImportGraph(*model.mutable_graph(), context);
+  if (absl::IsResourceExhausted(graph.status())) return graph.status();
+  // Broken pieces explain a cycle better than the cycle explains them.
+  HT_RETURN_IF_ERROR(problems.ToStatus());
+  HT_RETURN_IF_ERROR(graph.status());
+  model.Clear();
+  HT_RETURN_IF_ERROR(InferShapes(*graph));
+  HT_RETURN_IF_ERROR(graph->Verify());
+  return graph;
+}
+
+}  // namespace
+
+absl::StatusOr<Graph> ImportOnnxFile(const std::string& path, const ImportOptions& options) {
+  onnx::ModelProto model;
+  int64_t bytes = 0;
+  {
+    // The mapping ends before the weights are copied out of the parsed model.
+    HT_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> file, Buffer::MapFile(path));
+    bytes = static_cast<int64_t>(file->size());
+    HT_RETURN_IF_ERROR(CheckBytes(bytes, options));
+    HT_RETURN_IF_ERROR(Parse(absl::MakeConstSpan(file->data(), file->size()), options, model));
+  }
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  TensorReader tensors(folder.empty() ? "." : folder, bytes, options);
+  return ImportModel(model, tensors, options);
+}
+
+absl::StatusOr<Graph> ImportOnnx(absl::Span<const std::byte> bytes, const ImportOptions& options) {
+  const int64_t size = static_cast<int64_t>(bytes.size());
+  HT_RETURN_IF_ERROR(CheckBytes(size, options));
+  onnx::ModelProto model;
+  HT_RETURN_IF_ERROR(Parse(bytes, options, model));
+  TensorReader tensors("", size, options);
+  return ImportModel(model, tensors, options);
+}
+
+}  // namespace halftone
