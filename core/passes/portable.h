@@ -1,0 +1,47 @@
+// The portable passes one by one; PortablePasses() in pass.h has their order.
+// Each returns whether it changed the graph, and leaves nothing dead behind when it did.
+#ifndef HALFTONE_CORE_PASSES_PORTABLE_H_
+#define HALFTONE_CORE_PASSES_PORTABLE_H_
+
+#include "absl/status/statusor.h"
+#include "core/graph/graph.h"
+
+namespace halftone {
+
+// Nodes without effect: Identity, Dropout in inference, a Cast to the same type, Reshape,
+// Transpose, Slice, Expand and Pad that change nothing, x·1, x+0, Concat and Sum of one input.
+absl::StatusOr<bool> RemoveIdentity(Graph& graph);
+
+// Nodes whose inputs are all constants become constants, unless the result is large (over 64 MiB
+// and larger than the inputs). Quantization nodes and casts that widen stored weights stay: they
+// say how a weight is kept in memory.
+absl::StatusOr<bool> FoldConstants(Graph& graph);
+
+// Equal constants become one, and so do nodes that compute the same from the same inputs.
+absl::StatusOr<bool> Deduplicate(Graph& graph);
+
+// BatchNormalization with constant statistics → Mul, Add (which FoldScale then folds further).
+absl::StatusOr<bool> FoldBatchNorm(Graph& graph);
+
+// Mul, Div, Add, Sub by a per-channel constant after Conv, ConvTranspose or Gemm (after MatMul: Mul
+// and Div only) → its weights and bias. The result must not be used otherwise.
+absl::StatusOr<bool> FoldScale(Graph& graph);
+
+// Zero Pad before Conv or AveragePool → their `pads`.
+absl::StatusOr<bool> FoldPad(Graph& graph);
+
+// Exporters' spelled-out GELU (both kinds), HardSwish and HardSigmoid → one node.
+absl::StatusOr<bool> CanonicalizeActivations(Graph& graph);
+
+// ReduceMean, Sub, Pow, Sqrt, Div, Mul, Add → LayerNormalization.
+absl::StatusOr<bool> CanonicalizeLayerNorm(Graph& graph);
+
+// ReduceMean over both spatial axes of a rank-4 tensor → GlobalAveragePool.
+absl::StatusOr<bool> CanonicalizePooling(Graph& graph);
+
+// Nodes and constants that no output needs.
+absl::StatusOr<bool> RemoveDead(Graph& graph);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_PASSES_PORTABLE_H_

@@ -1,0 +1,60 @@
+// Where activations become 8-bit integers: a decision (pure), then its insertion into the graph.
+//
+// Integer arithmetic wants `DQ → Conv → Relu → Q`, so that what lies between two compute nodes is
+// one u8 tensor. The decision therefore never separates a compute node from its bias, activation or
+// residual Add; carries scales through operators that only move elements (MaxPool, Reshape,
+// Concat); and leaves alone what does not lie between integer nodes (LayerNorm, Softmax, …).
+#ifndef HALFTONE_CORE_PASSES_QUANTIZE_ACTIVATIONS_H_
+#define HALFTONE_CORE_PASSES_QUANTIZE_ACTIVATIONS_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "core/graph/graph.h"
+#include "core/quant/qparams.h"
+
+namespace halftone {
+
+using NodeSet = absl::flat_hash_set<const Node*>;
+// Ranges of values by name, from calibration.
+using RangeMap = std::map<std::string, ValueRange>;
+
+// The value that `node` transforms element by element, as a primitive does after accumulating:
+// Relu(x), Add(x, constant), Mul(x, Sigmoid(x)). Null when `node` is something else.
+Value* AppliedTo(const Node& node);
+
+// Follows `value` through what is fused behind its producer (and, with `residual`, through an Add
+// of another value) to the last value before `stop` or a branch.
+const Value* EndOfFusion(const Value* value, bool residual,
+                         const absl::flat_hash_set<const Value*>& stop);
+
+struct ActivationPlan {
+  struct Quantized {
+    Value* value = nullptr;
+    int group = 0;  // values of one group share scale and zero point
+  };
+  struct Read {
+    Node* node = nullptr;
+    int input = 0;
+  };
+  std::vector<Quantized> values;  // in reverse execution order
+  std::vector<Read> reads;        // inputs that take the dequantized form; others stay float
+};
+
+// Decides for a topologically sorted graph whose nodes `int8` read input 0 quantized. Values for
+// which `allowed` is given and has no entry stay float.
+ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed);
+
+// Inserts QuantizeLinear → DequantizeLinear (u8, affine, per tensor). Requires: a range for every
+// value of the plan.
+void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges);
+
+// Inserts DynamicQuantizeLinear → DequantizeLinear before input 0 of every node in `nodes`, one for
+// all consumers of a value.
+void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_PASSES_QUANTIZE_ACTIVATIONS_H_

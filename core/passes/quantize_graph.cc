@@ -1,0 +1,256 @@
+#include "core/passes/quantize_graph.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "core/base/status_macros.h"
+#include "core/ops/registry.h"
+#include "core/passes/raise_opset.h"
+
+namespace halftone {
+namespace {
+
+// QuantizeLinear and DequantizeLinear per axis, and bf16 in Cast, came with opset 13.
+constexpr int kQuantizationOpset = 13;
+
+// Operators beside the multiply-accumulate ones whose constants are worth half width.
+struct StoredWeights {
+  absl::string_view op;
+  int input;
+  bool moves;  // selects among the weights
+};
+constexpr std::array kStoredWeights = {
+    StoredWeights{"GRU", 1, false},   StoredWeights{"GRU", 2, false},
+    StoredWeights{"Gather", 0, true}, StoredWeights{"LSTM", 1, false},
+    StoredWeights{"LSTM", 2, false},  StoredWeights{"RNN", 1, false},
+    StoredWeights{"RNN", 2, false}};
+
+bool IsF32Constant(const Value* v) {
+  return v != nullptr && v->is_constant() && v->constant().type() == DataType::kF32;
+}
+
+// Why a multiply-accumulate node cannot have narrow weights, whatever the format; empty: it can.
+std::string OperandObstacle(const Node& node, const std::optional<WeightOperand>& operand) {
+  if (!operand) return "it has no weight operand that this version knows";
+  const Value* x = node.input(0);
+  const Value* w = node.input(operand->input);
+  if (x == nullptr || w == nullptr) return "an operand is absent";
+  if (!w->is_constant()) {
+    if (w->producer() != nullptr && w->producer()->op() == "DequantizeLinear") {
+      return "the model itself quantizes it already";
+    }
+    if (x->is_constant()) return "its constant operand is the left one";
+    return "both operands are computed (no constant weights)";
+  }
+  if (w->constant().type() != DataType::kF32) {
+    return absl::StrCat("its weights are ", Name(w->constant().type()), ", want f32");
+  }
+  if (x->is_constant()) return "both operands are constant";
+  if (x->type().type != DataType::kF32) return "its input is not f32";
+  if (w->constant().rank() < 2) return "its weights have rank 1: nothing to save";
+  return "";
+}
+
+std::string FormatObstacle(const Node& node, const NodeChoice& choice) {
+  const Tensor& weights = node.input(choice.weight_input)->constant();
+  if (choice.format.type == WeightType::kI8 && node.op() == "MatMul" && weights.rank() != 2) {
+    return absl::StrCat("its weights have rank ", weights.rank(),
+                        ": int8 wants one matrix for all batches");
+  }
+  return WeightObstacle(weights, choice.format);
+}
+
+std::string UnwantedReason(const QuantSpec& spec, const Node& node) {
+  const bool by_node = spec.node_overrides.contains(node.name());
+  const bool by_op = spec.op_overrides.contains(node.op());
+  if (by_node || by_op) {
+    return absl::StrCat("the spec's override for this ", by_node ? "node" : "operator",
+                        " says fp32");
+  }
+  return "the spec says fp32";
+}
+
+class Chooser {
+ public:
+  Chooser(const Graph& graph, const QuantSpec& spec, const QuantizeOptions& options)
+      : graph_(graph), spec_(spec), options_(options) {}
+
+  std::vector<NodeChoice> Run() {
+    for (Node* node : graph_.nodes()) {
+      const OpDef* row = FindOp(graph_, *node);
+      if (row != nullptr && row->quant == QuantBehavior::kComputeInt8) {
+        out_.push_back(ChooseCompute(node));
+      } else {
+        ChooseStored(node);
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  WeightFormat Format(WeightType type, std::optional<int> channel_axis) const {
+    WeightFormat format{.type = type};
+    if (type != WeightType::kI8) return format;
+    if (std::holds_alternative<PerChannel>(spec_.granularity)) format.channel_axis = channel_axis;
+    format.scheme = spec_.scheme;
+    const bool integer_compute = spec_.activations != ActivationMode::kWeightOnly;
+    format.limit = integer_compute && options_.reduce_weight_range ? 63 : 127;
+    return format;
+  }
+
+  NodeChoice ChooseCompute(Node* node) const {
+    NodeChoice c{.node = node, .format = {.type = WeightType::kF32}};
+    c.output = EndOfFusion(node->output(0), /*residual=*/true, {})->name();
+    const std::optional<WeightOperand> operand = FindWeightOperand(*node);
+    c.reason = OperandObstacle(*node, operand);
+    if (!c.reason.empty()) return c;
+    c.weight_input = operand->input;
+    c.fp32_weight_bytes = node->input(operand->input)->constant().num_bytes();
+    c.weight_bytes = c.fp32_weight_bytes;
+    const WeightType type = PrecisionFor(spec_, node->op(), node->name());
+    if (type == WeightType::kF32) {
+      c.reason = UnwantedReason(spec_, *node);
+      return c;
+    }
+    NodeChoice wanted = c;
+    wanted.format = Format(type, operand->channel_axis);
+    c.reason = FormatObstacle(*node, wanted);
+    if (c.reason.empty() && IsStatic(type) && options_.ranges != nullptr &&
+        !options_.ranges->contains(node->input(0)->name())) {
+      c.reason = "calibration saw no finite value of its input";
+    }
+    return c.reason.empty() ? wanted : c;
+  }
+  bool IsStatic(WeightType type) const {
+    return type == WeightType::kI8 && spec_.activations == ActivationMode::kStatic;
+  }
+
+  void ChooseStored(Node* node) {
+    const WeightType type = PrecisionFor(spec_, node->op(), node->name());
+    if (!node->domain().empty() || (type != WeightType::kF16 && type != WeightType::kBF16)) return;
+    for (const StoredWeights& stored : kStoredWeights) {
+      const Value* w = node->input(stored.input);
+      if (stored.op != node->op() || !IsF32Constant(w) || w->constant().rank() < 2) continue;
+      NodeChoice c{.node = node, .weight_input = stored.input, .moves_weights = stored.moves};
+      c.format = Format(type, std::nullopt);
+      c.output = node->output(0) != nullptr ? node->output(0)->name() : "";
+      c.fp32_weight_bytes = c.weight_bytes = w->constant().num_bytes();
+      c.reason = WeightObstacle(w->constant(), c.format);
+      if (!c.reason.empty()) c.format = {.type = WeightType::kF32};
+      out_.push_back(std::move(c));
+    }
+  }
+
+  const Graph& graph_;
+  const QuantSpec& spec_;
+  const QuantizeOptions& options_;
+  std::vector<NodeChoice> out_;
+};
+
+NodeSet Int8Nodes(const std::vector<NodeChoice>& choices) {
+  NodeSet out;
+  for (const NodeChoice& c : choices) {
+    if (c.format.type == WeightType::kI8) out.insert(c.node);
+  }
+  return out;
+}
+
+absl::Status NothingToQuantize(const QuantSpec& spec, const std::vector<NodeChoice>& choices) {
+  std::map<std::string, int> reasons;
+  for (const NodeChoice& c : choices) ++reasons[absl::StrCat(c.node->op(), ": ", c.reason)];
+  std::string text;
+  for (const auto& [reason, count] : reasons) {
+    absl::StrAppend(&text, text.empty() ? "" : "; ", count, " x ", reason);
+  }
+  if (text.empty()) text = "the model has no Conv, MatMul, Gemm or other node with weights";
+  return absl::FailedPreconditionError(
+      absl::StrCat("quantize to '", spec.ToString(), "': no node would change (", text, ")"));
+}
+
+// Where each node's output is compared: not beyond a value that becomes integers.
+void SetOutputs(std::vector<NodeChoice>& choices, const ActivationPlan& plan) {
+  absl::flat_hash_set<const Value*> stop;
+  for (const ActivationPlan::Quantized& q : plan.values) stop.insert(q.value);
+  for (NodeChoice& c : choices) {
+    const Value* out = c.node->output(0);
+    if (out != nullptr && !c.moves_weights) c.output = EndOfFusion(out, true, stop)->name();
+  }
+}
+
+}  // namespace
+
+absl::Status PrepareForQuantization(Graph& graph, const QuantSpec& spec) {
+  const auto uses = [&](WeightType type) {
+    const auto is = [&](const auto& item) { return item.second == type; };
+    return spec.weights == type ||
+           std::any_of(spec.op_overrides.begin(), spec.op_overrides.end(), is) ||
+           std::any_of(spec.node_overrides.begin(), spec.node_overrides.end(), is);
+  };
+  if (uses(WeightType::kI8) || uses(WeightType::kBF16)) {
+    HT_RETURN_IF_ERROR(RaiseOpset(graph, kQuantizationOpset));
+  }
+  graph.RemoveUnused();  // so that nothing disappears while choices point at it
+  return graph.SortTopologically();
+}
+
+std::vector<NodeChoice> ChooseNodes(const Graph& graph, const QuantSpec& spec,
+                                    const QuantizeOptions& options) {
+  return Chooser(graph, spec, options).Run();
+}
+
+std::vector<std::string> ValuesToCalibrate(const Graph& graph, const QuantSpec& spec) {
+  if (spec.activations != ActivationMode::kStatic) return {};
+  const NodeSet int8 = Int8Nodes(ChooseNodes(graph, spec, {}));
+  const ActivationPlan plan = PlanActivations(graph, int8, nullptr);
+  std::vector<std::string> names;
+  for (const ActivationPlan::Quantized& q : plan.values) names.push_back(q.value->name());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantSpec& spec,
+                                                      const QuantizeOptions& options) {
+  if (spec.activations == ActivationMode::kStatic && options.ranges == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "quantize to '", spec.ToString(), "': got no calibrated ranges, static int8 wants them"));
+  }
+  std::vector<NodeChoice> choices = ChooseNodes(graph, spec, options);
+  const bool any = std::any_of(choices.begin(), choices.end(), [](const NodeChoice& c) {
+    return c.format.type != WeightType::kF32;
+  });
+  if (!any) return NothingToQuantize(spec, choices);
+  const NodeSet int8 = Int8Nodes(choices);
+  ActivationPlan plan;
+  if (spec.activations == ActivationMode::kStatic) {
+    plan = PlanActivations(graph, int8, options.ranges);
+  }
+  SetOutputs(choices, plan);
+  if (spec.activations == ActivationMode::kStatic) InsertStatic(graph, plan, *options.ranges);
+  if (spec.activations == ActivationMode::kDynamic) {
+    std::vector<Node*> nodes;
+    for (const NodeChoice& c : choices) {
+      if (int8.contains(c.node)) nodes.push_back(c.node);
+    }
+    InsertDynamic(graph, nodes);
+  }
+  WeightNarrower narrower(graph);
+  for (NodeChoice& c : choices) {
+    if (c.format.type == WeightType::kF32) continue;
+    if (c.moves_weights) {
+      HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.NarrowThrough(c.node, c.weight_input, c.format));
+    } else {
+      HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.Narrow(c.node, c.weight_input, c.format));
+    }
+  }
+  HT_RETURN_IF_ERROR(graph.SortTopologically());
+  graph.RemoveUnused();
+  HT_RETURN_IF_ERROR(graph.Verify());
+  return choices;
+}
+
+}  // namespace halftone
