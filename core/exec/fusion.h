@@ -1,0 +1,93 @@
+// Recognises what one primitive can do at once: a multiply-accumulate node with dequantized or
+// narrow inputs in front of it and bias, activation, residual and quantize nodes behind it.
+#ifndef HALFTONE_CORE_EXEC_FUSION_H_
+#define HALFTONE_CORE_EXEC_FUSION_H_
+
+#include <dnnl.hpp>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "core/exec/kernels/elementwise.h"
+#include "core/graph/graph.h"
+
+namespace halftone {
+
+// A DequantizeLinear (or QuantizeLinear) per tensor whose parameters are constants, or, for
+// dynamic quantization, values that exist at run time.
+struct TensorQuant {
+  const Value* quantized = nullptr;  // the integer side
+  DataType type = DataType::kU8;     // u8 or i8
+  bool is_static = true;
+  QuantizedView view;                       // valid when static
+  const Value* scale_value = nullptr;       // valid when not static: f32 scalar
+  const Value* zero_point_value = nullptr;  // valid when not static: u8 scalar, may be null (0)
+};
+// nullopt unless `value` is made by a per-tensor DequantizeLinear of u8 or i8 activations.
+std::optional<TensorQuant> MatchDequantize(const Value* value);
+// nullopt unless `node` is a per-tensor QuantizeLinear to u8 or i8 with constant parameters.
+std::optional<TensorQuant> MatchQuantize(const Node& node);
+
+enum class WeightForm : uint8_t {
+  kF32,   // plain constant
+  kF16,   // Cast(f16 constant)
+  kBF16,  // Cast(bf16 constant)
+  kI8,    // DequantizeLinear(i8 constant), symmetric, per tensor or per output channel
+};
+struct WeightMatch {
+  const Value* constant = nullptr;  // the stored tensor
+  WeightForm form = WeightForm::kF32;
+  std::vector<float> scales;  // kI8: one, or one per output channel
+};
+// `channel_axis` is the axis of output channels in the weight tensor. nullopt: not constant, or a
+// form that primitives cannot take (the node then runs on dequantized weights).
+std::optional<WeightMatch> MatchWeights(const Value* value, int channel_axis);
+
+// An elementwise function that oneDNN can apply after a primitive or on its own.
+struct Eltwise {
+  dnnl::algorithm algorithm = dnnl::algorithm::undef;
+  float alpha = 0;
+  float beta = 0;
+};
+std::optional<Eltwise> MatchEltwise(const Node& node);
+
+struct TailOp {
+  enum class Kind : uint8_t { kBias, kEltwise, kAdd, kQuantize };
+  Kind kind = Kind::kEltwise;
+  std::vector<Node*> nodes;                // what this step of the tail absorbs
+  Eltwise eltwise;                         // kEltwise
+  const Value* other = nullptr;            // kBias, kAdd: the float operand
+  std::optional<TensorQuant> other_quant;  // kAdd: the operand is dequantized from here
+  TensorQuant quant;                       // kQuantize
+  Value* result = nullptr;
+};
+
+// A Transpose that a matrix product reads, or writes, through strides instead of running it.
+struct FoldedTranspose {
+  Node* node = nullptr;
+  std::vector<int64_t> permutation;
+};
+
+struct ComputeMatch {
+  Node* anchor = nullptr;
+  const Value* input = nullptr;            // float side of the activation
+  std::optional<TensorQuant> input_quant;  // set: the activation is dequantized from here
+  std::optional<WeightMatch> weights;      // absent: weights are computed at run time
+  const Value* bias = nullptr;             // from the node itself
+  std::vector<TailOp> tail;
+  // Products of two run-time matrices only: transposes of the operands and, after the whole tail,
+  // of the result.
+  std::optional<FoldedTranspose> transpose_a, transpose_b, transpose_result;
+
+  const Value* result(size_t tail_ops) const {
+    return tail_ops == 0 ? anchor->output(0) : tail[tail_ops - 1].result;
+  }
+};
+
+// Matches Conv, ConvTranspose, MatMul and Gemm; nullopt for other nodes. `taken` holds nodes that
+// other units have absorbed already. Requires concrete shapes for residual additions to match.
+std::optional<ComputeMatch> MatchCompute(Node* node, const std::function<bool(const Node*)>& taken);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_EXEC_FUSION_H_

@@ -1,0 +1,419 @@
+#include "core/exec/lower/compute.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_join.h"
+#include "core/base/status_macros.h"
+#include "core/exec/kernels/convert.h"
+#include "core/ops/evaluate.h"
+
+namespace halftone {
+namespace {
+
+using dnnl::memory;
+
+// Without VNNI, 255·|w|·2 must fit into 16 bits.
+constexpr int kSaturationFreeWeight = 64;
+
+bool WeightsMaySaturate(const Tensor& weights) {
+  const auto w = weights.data<int8_t>();
+  return std::any_of(w.begin(), w.end(), [](int8_t q) {
+    return q > kSaturationFreeWeight || q < -kSaturationFreeWeight;
+  });
+}
+
+DataType StoredType(WeightForm form) {
+  switch (form) {
+    case WeightForm::kF16:
+      return DataType::kF16;
+    case WeightForm::kBF16:
+      return DataType::kBF16;
+    case WeightForm::kI8:
+      return DataType::kI8;
+    case WeightForm::kF32:
+      break;
+  }
+  return DataType::kF32;
+}
+
+// [1, …, channels, …, 1]: an operand that repeats over everything but the channel.
+memory::desc ChannelDesc(const TailRequest& request, int64_t channels) {
+  Shape shape(request.result_shape.size(), 1);
+  shape[request.channel_axis] = channels;
+  return PlainDesc(shape, DataType::kF32);
+}
+
+memory::desc ResultDesc(const TailRequest& request, DataType type) {
+  return request.layout == Layout::kChannelsLast ? ChannelsLastDesc(request.result_shape, type)
+                                                 : PlainDesc(request.result_shape, type);
+}
+
+// Builds one FusedTail; members collect what the operations add.
+class TailBuilder {
+ public:
+  TailBuilder(ProgramBuilder& builder, const ComputeMatch& match, const TailRequest& request)
+      : builder_(builder), match_(match), request_(request) {}
+
+  absl::StatusOr<FusedTail> Build(size_t tail_ops) {
+    out_.attr = BaseAttributes();
+    out_.tail_ops = tail_ops;
+    if (tail_ops > 0 && match_.tail[tail_ops - 1].kind == TailOp::Kind::kQuantize) {
+      out_.destination = match_.tail[tail_ops - 1].quant.type;
+    } else if (request_.mode == ComputeMode::kBF16) {
+      out_.destination = DataType::kBF16;
+    }
+    HT_RETURN_IF_ERROR(AddBias(tail_ops));
+    if (request_.mode == ComputeMode::kInt8) {
+      AddSourceQuant();
+      AddScale(DNNL_ARG_WEIGHTS, match_.weights->scales,
+               match_.weights->scales.size() > 1 ? request_.weight_scale_mask : 0);
+    } else if (match_.weights && match_.weights->form == WeightForm::kI8) {
+      ScaleWidenedResult();
+    }
+    for (size_t i = 0; i < tail_ops; ++i) HT_RETURN_IF_ERROR(Add(match_.tail[i]));
+    out_.attr.set_post_ops(post_ops_);
+    return std::move(out_);
+  }
+
+ private:
+  absl::Status AddBias(size_t tail_ops) {
+    const Value* source = match_.bias;
+    if (source == nullptr && tail_ops > 0 && match_.tail[0].kind == TailOp::Kind::kBias) {
+      source = match_.tail[0].other;
+    }
+    const int64_t channels = request_.result_shape[request_.channel_axis];
+    if (source != nullptr) {
+      auto values = ConstantFloats(builder_, source);
+      if (!values) return absl::UnimplementedError("bias is not constant");
+      if (values->size() == 1 && channels > 1) values->resize(channels, (*values)[0]);
+      if (static_cast<int64_t>(values->size()) != channels) {
+        return absl::UnimplementedError("bias is not one number per channel");
+      }
+      out_.bias = *std::move(values);
+    }
+    const bool compensate = request_.mode == ComputeMode::kInt8 && match_.input_quant->is_static &&
+                            match_.input_quant->view.zero_point != 0 &&
+                            !request_.weight_sums.empty();
+    if (compensate) {
+      out_.bias.resize(channels, 0.0f);
+      const auto& scales = match_.weights->scales;
+      const double x =
+          static_cast<double>(match_.input_quant->view.scale) * match_.input_quant->view.zero_point;
+      for (int64_t c = 0; c < channels; ++c) {
+        out_.bias[c] = static_cast<float>(out_.bias[c] - x * scales[scales.size() > 1 ? c : 0] *
+                                                             request_.weight_sums[c]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void AddScale(int arg, std::vector<float> values, int mask) {
+    out_.attr.set_scales_mask(arg, mask);
+    LazyArg lazy;
+    lazy.index = DNNL_ARG_ATTR_SCALES | arg;
+    lazy.desc = PlainDesc({static_cast<int64_t>(values.size())}, DataType::kF32);
+    lazy.floats = std::move(values);
+    out_.args.push_back(std::move(lazy));
+  }
+
+  void AddZeroPoint(int arg, int32_t value) {
+    out_.attr.set_zero_points_mask(arg, 0);
+    LazyArg lazy;
+    lazy.index = DNNL_ARG_ATTR_ZERO_POINTS | arg;
+    lazy.desc = PlainDesc({1}, DataType::kI32);
+    lazy.integer = value;
+    out_.args.push_back(std::move(lazy));
+  }
+
+  void AddSourceQuant() {
+    const TensorQuant& q = *match_.input_quant;
+    if (q.is_static) {
+      AddScale(DNNL_ARG_SRC, {q.view.scale}, 0);
+      if (q.view.zero_point != 0 && request_.weight_sums.empty()) {
+        AddZeroPoint(DNNL_ARG_SRC, q.view.zero_point);
+      }
+      return;
+    }
+    out_.attr.set_scales_mask(DNNL_ARG_SRC, 0);
+    LazyArg lazy;
+    lazy.index = DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC;
+    lazy.desc = PlainDesc({1}, DataType::kF32);
+    lazy.value = q.scale_value;
+    out_.args.push_back(std::move(lazy));
+    if (q.zero_point_value != nullptr) {
+      out_.attr.set_zero_points_mask(DNNL_ARG_SRC, 0);
+      out_.runtime_zero_point = q.zero_point_value;
+    }
+  }
+
+  // i8 weights were widened without their scale: y = s_c · (x · q) + bias, as post-operations.
+  void ScaleWidenedResult() {
+    const auto& scales = match_.weights->scales;
+    if (scales.size() == 1) {
+      post_ops_.append_eltwise(dnnl::algorithm::eltwise_linear, scales[0], 0.0f);
+    } else {
+      AddBinary(dnnl::algorithm::binary_mul, ChannelDesc(request_, scales.size())).floats = scales;
+    }
+    if (!out_.bias.empty()) {
+      const auto desc = ChannelDesc(request_, out_.bias.size());
+      AddBinary(dnnl::algorithm::binary_add, desc).floats = std::exchange(out_.bias, {});
+    }
+  }
+
+  LazyArg& AddBinary(dnnl::algorithm algorithm, const memory::desc& desc) {
+    LazyArg lazy;
+    lazy.index = DNNL_ARG_ATTR_MULTIPLE_POST_OP(post_ops_.len()) | DNNL_ARG_SRC_1;
+    lazy.desc = desc;
+    post_ops_.append_binary(algorithm, desc);
+    out_.args.push_back(std::move(lazy));
+    return out_.args.back();
+  }
+
+  absl::Status Add(const TailOp& op) {
+    switch (op.kind) {
+      case TailOp::Kind::kBias:
+        break;  // in the bias argument
+      case TailOp::Kind::kEltwise:
+        post_ops_.append_eltwise(op.eltwise.algorithm, op.eltwise.alpha, op.eltwise.beta);
+        break;
+      case TailOp::Kind::kAdd:
+        AddResidual(op);
+        break;
+      case TailOp::Kind::kQuantize:
+        AddScale(DNNL_ARG_DST, {op.quant.view.scale}, 0);
+        if (op.quant.view.zero_point != 0) AddZeroPoint(DNNL_ARG_DST, op.quant.view.zero_point);
+        break;
+    }
+    return absl::OkStatus();
+  }
+
+  void AddResidual(const TailOp& op) {
+    if (op.other_quant && BitWidth(out_.destination) == 8) {
+      const TensorQuant& q = *op.other_quant;
+      post_ops_.append_sum(q.view.scale, q.view.zero_point, DnnlType(q.type));
+      out_.sum_into = q.quantized;
+      return;
+    }
+    LazyArg& arg = AddBinary(dnnl::algorithm::binary_add, ResultDesc(request_, DataType::kF32));
+    arg.value = op.other;
+    arg.layout = request_.layout;
+  }
+
+  ProgramBuilder& builder_;
+  const ComputeMatch& match_;
+  const TailRequest& request_;
+  FusedTail out_;
+  dnnl::post_ops post_ops_;
+};
+
+// f32 values of the stored weights, without scales, in the constant's own order.
+absl::StatusOr<Tensor> UnscaledFloats(const Tensor& constant) {
+  if (constant.type() == DataType::kF32) return constant;
+  HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(DataType::kF32, constant.shape()));
+  if (!WidenToF32(constant.type(), constant.raw(), out.mutable_data<float>().data(),
+                  constant.num_elements())) {
+    return absl::InternalError(absl::StrCat("cannot widen ", Name(constant.type())));
+  }
+  return out;
+}
+
+std::string LayoutKey(const memory::desc& d) {
+  return absl::StrCat(absl::StrJoin(d.get_dims(), "x"), "/", absl::StrJoin(d.get_strides(), ","),
+                      "/", absl::StrJoin(d.get_inner_blks(), ","), "/",
+                      absl::StrJoin(d.get_inner_idxs(), ","), "/",
+                      static_cast<int>(d.get_data_type()), "/", d.get_size());
+}
+
+absl::StatusOr<PackedWeights> Reorder(const Tensor& source, const memory::desc& plain,
+                                      const memory::desc& wanted) {
+  PackedWeights packed{Buffer::Allocate(wanted.get_size()), wanted};
+  if (packed.buffer == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cannot allocate ", wanted.get_size(), " bytes for packed weights"));
+  }
+  // Padding inside blocks must be zero; primitives read it.
+  std::memset(packed.buffer->mutable_data(), 0, packed.buffer->size());
+  const auto done = TryDnnl("pack weights", [&] {
+    memory from(plain, CpuEngine(), const_cast<std::byte*>(source.raw()));
+    memory to(wanted, CpuEngine(), packed.buffer->mutable_data());
+    dnnl::stream stream(CpuEngine());
+    dnnl::reorder(from, to).execute(stream, from, to);
+    stream.wait();
+    return true;
+  });
+  if (!done.ok()) return done.status();
+  return packed;
+}
+
+// Weights in the f32 layout `wanted`, kept as `stored`.
+absl::StatusOr<PackedWeights> PackNarrow(const Tensor& source, const memory::desc& plain,
+                                         const memory::desc& wanted, DataType stored) {
+  HT_ASSIGN_OR_RETURN(const Tensor floats, UnscaledFloats(source));
+  HT_ASSIGN_OR_RETURN(const PackedWeights wide, Reorder(floats, plain, wanted));
+  const int64_t n = static_cast<int64_t>(wanted.get_size()) / 4;
+  PackedWeights narrow{Buffer::Allocate(static_cast<size_t>(n * BitWidth(stored) / 8)), wanted};
+  if (narrow.buffer == nullptr) return absl::ResourceExhaustedError("packed weights: no memory");
+  const auto* from = reinterpret_cast<const float*>(wide.buffer->data());
+  if (stored == DataType::kI8) {
+    QuantizeF32(from, 1.0f, 0, stored, narrow.buffer->mutable_data(), n);
+  } else {
+    NarrowFromF32(stored, from, narrow.buffer->mutable_data(), n);
+  }
+  return narrow;
+}
+
+}  // namespace
+
+ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,
+                       bool half_weights_native, std::string* reason) {
+  const WeightForm form = match.weights ? match.weights->form : WeightForm::kF32;
+  switch (form) {
+    case WeightForm::kF32:
+      return ComputeMode::kF32;
+    case WeightForm::kBF16:
+      if (options.features.bf16 && options.allow_bf16_compute) return ComputeMode::kBF16;
+      return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
+    case WeightForm::kF16:
+      return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
+    case WeightForm::kI8:
+      if (!match.input_quant) return ComputeMode::kWidened;
+      if (!options.features.vnni && WeightsMaySaturate(match.weights->constant->constant())) {
+        *reason = "no VNNI: 8-bit weights would saturate, so float arithmetic";
+        return ComputeMode::kWidened;
+      }
+      return ComputeMode::kInt8;
+  }
+  return ComputeMode::kF32;
+}
+
+std::string PrecisionName(ComputeMode mode, const ComputeMatch& match) {
+  switch (mode) {
+    case ComputeMode::kF32:
+      return "f32";
+    case ComputeMode::kBF16:
+      return "bf16";
+    case ComputeMode::kInt8:
+      return match.input_quant->type == DataType::kU8 ? "u8s8" : "s8s8";
+    case ComputeMode::kHalfWeights:
+    case ComputeMode::kWidened:
+      return absl::StrCat(Name(StoredType(match.weights->form)), " weights, f32 compute");
+  }
+  return "";
+}
+
+std::string FusedName(const ComputeMatch& m, size_t tail_ops) {
+  std::string name = m.anchor->op();
+  for (size_t i = 0; i < tail_ops; ++i) {
+    for (const Node* n : m.tail[i].nodes) absl::StrAppend(&name, "+", n->op());
+  }
+  return name;
+}
+
+absl::StatusOr<FusedTail> DescribeTail(ProgramBuilder& builder, const ComputeMatch& match,
+                                       const TailRequest& request, size_t tail_ops) {
+  return TailBuilder(builder, match, request).Build(tail_ops);
+}
+
+absl::StatusOr<std::vector<PrimitiveArg>> CommitTail(ProgramBuilder& builder,
+                                                     const FusedTail& tail) {
+  std::vector<PrimitiveArg> args;
+  for (const LazyArg& lazy : tail.args) {
+    PrimitiveArg arg{lazy.index, lazy.desc, -1};
+    if (lazy.value != nullptr) {
+      HT_ASSIGN_OR_RETURN(arg.buffer, builder.Fetch(lazy.value, lazy.layout, lazy.type));
+    } else if (lazy.integer) {
+      arg.buffer = IntConstant(builder, *lazy.integer);
+    } else {
+      arg.buffer = FloatConstant(builder, lazy.floats);
+    }
+    args.push_back(std::move(arg));
+  }
+  if (!tail.bias.empty()) {
+    args.push_back({DNNL_ARG_BIAS, {}, FloatConstant(builder, tail.bias)});
+  }
+  return args;
+}
+
+absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatch& match,
+                                      const FusedTail& tail, Layout layout) {
+  const Value* result = match.result(tail.tail_ops);
+  if (tail.sum_into == nullptr) return builder.Define(result, layout, tail.destination);
+  const Value* other = tail.sum_into;
+  HT_ASSIGN_OR_RETURN(const BufferId source, builder.Fetch(other, layout, *other->type().type));
+  if (builder.MayOverwrite(other) && builder.PlaceOf(other).buffer == source) {
+    builder.DefineIn(result, {source, layout, tail.destination});
+    return source;
+  }
+  const BufferId to = builder.Define(result, layout, tail.destination);
+  const int64_t bytes = ElementCount(builder.ShapeOf(other));
+  builder.AddStep({match.anchor->name(), "copy", "copy", "residual", ""}, {source, to},
+                  [=](Binding& b) -> BoundStep {
+                    return [=, &b] {
+                      std::memcpy(b.pointer(to), b.pointer(source), static_cast<size_t>(bytes));
+                      return absl::OkStatus();
+                    };
+                  });
+  return to;
+}
+
+absl::Status LowerRest(ProgramBuilder& builder, const ComputeMatch& match, size_t tail_ops) {
+  for (size_t i = tail_ops; i < match.tail.size(); ++i) {
+    for (Node* node : match.tail[i].nodes) HT_RETURN_IF_ERROR(builder.LowerAlone(node));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMatch& weights,
+                                         ComputeMode mode, const memory::desc& plain,
+                                         const memory::desc& wanted, absl::string_view variant) {
+  const Tensor& source = weights.constant->constant();
+  const bool narrow = mode == ComputeMode::kWidened;
+  WeightBuffer out{.desc = wanted};
+  if (!narrow && plain == wanted) {  // already what the primitive wants: read in place
+    HT_ASSIGN_OR_RETURN(out.buffer, builder.FetchPlain(weights.constant));
+    return out;
+  }
+  const std::string key =
+      absl::StrCat(weights.constant->name(), "|", variant, "|", static_cast<int>(weights.form), "|",
+                   static_cast<int>(mode), "|", LayoutKey(wanted));
+  HT_ASSIGN_OR_RETURN(const PackedWeights packed,
+                      builder.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
+                        absl::StatusOr<PackedWeights> made =
+                            narrow ? PackNarrow(source, plain, wanted, StoredType(weights.form))
+                                   : Reorder(source, plain, wanted);
+                        source.DropPages();
+                        return made;
+                      }));
+  const int64_t bytes = static_cast<int64_t>(packed.buffer->size());
+  HT_ASSIGN_OR_RETURN(Tensor bytes_tensor,
+                      Tensor::FromBuffer(DataType::kU8, {bytes}, packed.buffer));
+  out.buffer = builder.Constant(std::move(bytes_tensor));
+  if (narrow) out.widened = WidenedWeights{out.buffer, StoredType(weights.form), wanted};
+  return out;
+}
+
+std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder,
+                                                 const Value* value) {
+  Tensor t;
+  if (value->is_constant()) {
+    t = value->constant();
+  } else if (const Node* node = value->producer(); node != nullptr) {
+    std::vector<const Tensor*> inputs;
+    for (const Value* in : node->inputs()) {
+      if (in != nullptr && !in->is_constant()) return std::nullopt;
+      inputs.push_back(in == nullptr ? nullptr : &in->constant());
+    }
+    auto outputs = EvaluateNode(builder.graph(), *node, inputs);
+    if (!outputs.ok()) return std::nullopt;
+    t = (*outputs)[0];
+  } else {
+    return std::nullopt;
+  }
+  absl::StatusOr<Tensor> f = Convert(t, DataType::kF32);
+  if (!f.ok()) return std::nullopt;
+  const auto data = f->data<float>();
+  return std::vector<float>(data.begin(), data.end());
+}
+
+}  // namespace halftone

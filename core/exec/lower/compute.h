@@ -1,0 +1,104 @@
+// What the lowering of Conv, ConvTranspose, MatMul and Gemm has in common: packed weights, and
+// bias, activation, residual and quantization as attributes of one primitive.
+#ifndef HALFTONE_CORE_EXEC_LOWER_COMPUTE_H_
+#define HALFTONE_CORE_EXEC_LOWER_COMPUTE_H_
+
+#include <dnnl.hpp>
+#include <string>
+#include <vector>
+
+#include "core/exec/fusion.h"
+#include "core/exec/lower/primitive.h"
+#include "core/exec/lowering.h"
+
+namespace halftone {
+
+// How the multiply-accumulate itself computes.
+enum class ComputeMode : uint8_t {
+  kF32,          // f32 · f32
+  kBF16,         // bf16 · bf16 → f32, native
+  kHalfWeights,  // f32 · f16 or bf16 weights as the primitive's own input (matmul)
+  kWidened,      // f32 · weights stored as f16, bf16 or i8 and widened before each run
+  kInt8,         // u8 or i8 · i8 → i32, native
+};
+
+// The mode for a match on this CPU. `reason` says why integers or bf16 cannot be used where the
+// model asks for them (e.g. saturation without VNNI).
+ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,
+                       bool half_weights_native, std::string* reason);
+// "u8s8", "f16 weights, f32 compute", …
+std::string PrecisionName(ComputeMode mode, const ComputeMatch& match);
+
+// "Conv+Add+Relu": the anchor and the first `tail_ops` operations behind it.
+std::string FusedName(const ComputeMatch& match, size_t tail_ops);
+
+// An argument of the primitive whose buffer is made only once the primitive is known to exist.
+struct LazyArg {
+  int index = 0;
+  dnnl::memory::desc desc;
+  const Value* value = nullptr;  // fetched with `layout` and `type`; else a constant:
+  Layout layout = Layout::kPlain;
+  DataType type = DataType::kF32;
+  std::vector<float> floats;
+  std::optional<int32_t> integer;
+};
+
+// Everything of a primitive but its shape: attributes, their arguments, and what the result is.
+struct FusedTail {
+  dnnl::primitive_attr attr;
+  std::vector<LazyArg> args;
+  std::optional<const Value*> runtime_zero_point;
+  size_t tail_ops = 0;  // how many of match.tail are inside
+  DataType destination = DataType::kF32;
+  const Value* sum_into = nullptr;  // in-place sum: the destination starts as this value
+  std::vector<float> bias;          // for the primitive's bias argument; empty: none
+};
+
+struct TailRequest {
+  ComputeMode mode = ComputeMode::kF32;
+  Layout layout = Layout::kPlain;  // of the result and of residuals
+  Shape result_shape;              // as the primitive sees it (matmuls may be flattened)
+  int channel_axis = 1;            // in result_shape
+  int weight_scale_mask = 1;       // oneDNN mask for per-channel weight scales
+  // Sum over the inputs of q_w, per channel: then a static source zero point goes into the bias
+  // (exact where nothing is padded) instead of to the primitive. Empty: pass it on.
+  std::vector<double> weight_sums;
+  bool with_bias = true;  // the primitive takes a bias argument
+};
+
+// Attributes for the first `tail_ops` operations of the tail. UNIMPLEMENTED when they cannot be
+// expressed. Adds nothing to the program.
+absl::StatusOr<FusedTail> DescribeTail(ProgramBuilder& builder, const ComputeMatch& match,
+                                       const TailRequest& request, size_t tail_ops);
+
+// Makes the arguments' buffers (conversion steps included).
+absl::StatusOr<std::vector<PrimitiveArg>> CommitTail(ProgramBuilder& builder,
+                                                     const FusedTail& tail);
+
+// Defines the value that the fused primitive produces and returns the buffer to write; adds the
+// copy that an in-place sum needs.
+absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatch& match,
+                                      const FusedTail& tail, Layout layout);
+
+// Lowers the rest of the tail, node by node.
+absl::Status LowerRest(ProgramBuilder& builder, const ComputeMatch& match, size_t tail_ops);
+
+// The weights in the layout `desc` (logical dimensions as in `plain`, the layout of the constant).
+// Packs once per plan; `widened` is set when they stay narrow. `variant` tells apart packings that
+// differ in more than the layout.
+struct WeightBuffer {
+  BufferId buffer = -1;
+  dnnl::memory::desc desc;
+  std::optional<WidenedWeights> widened;
+};
+absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMatch& weights,
+                                         ComputeMode mode, const dnnl::memory::desc& plain,
+                                         const dnnl::memory::desc& wanted,
+                                         absl::string_view variant);
+
+// The values of an f32 constant, or of DequantizeLinear of a constant; nullopt otherwise.
+std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder, const Value* value);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_EXEC_LOWER_COMPUTE_H_

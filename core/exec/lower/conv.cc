@@ -1,0 +1,196 @@
+// Conv and ConvTranspose on oneDNN, channels last, with everything around them fused.
+#include <algorithm>
+
+#include "core/base/status_macros.h"
+#include "core/exec/lower/compute.h"
+#include "core/exec/lower/rules.h"
+#include "core/exec/lower/spatial.h"
+
+namespace halftone {
+namespace {
+
+using dnnl::memory;
+
+struct ConvShape {
+  Shape input, output, weights;  // as in ONNX
+  int64_t groups = 1;
+  Window window;
+};
+
+std::optional<ConvShape> ReadShape(const ProgramBuilder& b, const ComputeMatch& m,
+                                   bool transposed) {
+  ConvShape s;
+  s.input = b.ShapeOf(m.input);
+  s.output = b.ShapeOf(m.anchor->output(0));
+  s.weights = m.weights->constant->constant().shape();
+  s.groups = m.anchor->attributes().Int("group", 1);
+  if (s.weights.size() < 3 || ElementCount(s.output) == 0 || ElementCount(s.input) == 0) {
+    return std::nullopt;
+  }
+  const auto kernel = absl::MakeConstSpan(s.weights).subspan(2);
+  const auto window = ReadWindow(*m.anchor, s.input, s.output, kernel, transposed);
+  if (!window) return std::nullopt;
+  s.window = *window;
+  return s;
+}
+
+// Weight dimensions as oneDNN wants them, [g,] o, i, spatial, over the constant's row-major bytes.
+memory::desc PlainWeights(const ConvShape& s, DataType type, bool transposed) {
+  const Shape strides = RowMajorStrides(s.weights);
+  // Conv: [M, C/g, …]; ConvTranspose: [C, M/g, …].
+  const int64_t outer = s.weights[0] / s.groups, inner = s.weights[1];
+  memory::dims dims, st;
+  if (s.groups > 1) {
+    dims.push_back(s.groups);
+    st.push_back(outer * strides[0]);
+  }
+  dims.insert(dims.end(), {transposed ? inner : outer, transposed ? outer : inner});
+  st.insert(st.end(), {strides[transposed ? 1 : 0], strides[transposed ? 0 : 1]});
+  for (size_t i = 2; i < s.weights.size(); ++i) {
+    dims.push_back(s.weights[i]);
+    st.push_back(strides[i]);
+  }
+  return memory::desc(dims, DnnlType(type), st);
+}
+
+struct Candidate {
+  dnnl::primitive primitive;
+  memory::desc weights, scratchpad, source, destination;
+  std::string implementation;
+  FusedTail tail;
+};
+
+template <typename Desc>
+absl::StatusOr<Candidate> Create(const ConvShape& s, DataType source, FusedTail tail,
+                                 const memory::desc& weights, bool transposed) {
+  const auto src = ChannelsLastDesc(s.input, source);
+  const auto dst = ChannelsLastDesc(s.output, tail.destination);
+  const auto bias = tail.bias.empty()
+                        ? memory::desc()
+                        : PlainDesc({static_cast<int64_t>(tail.bias.size())}, DataType::kF32);
+  const Window& w = s.window;
+  return TryDnnl("convolution", [&] {
+    typename Desc::primitive_desc pd(
+        CpuEngine(), dnnl::prop_kind::forward_inference,
+        transposed ? dnnl::algorithm::deconvolution_direct : dnnl::algorithm::convolution_direct,
+        src, weights, bias, dst, w.strides, w.dilations, w.pads_begin, w.pads_end, tail.attr);
+    Candidate c{Desc(pd),      pd.weights_desc(),  pd.scratchpad_desc(), pd.src_desc(),
+                pd.dst_desc(), pd.impl_info_str(), std::move(tail)};
+    return c;
+  });
+}
+
+DataType WeightType(ComputeMode mode) {
+  if (mode == ComputeMode::kInt8) return DataType::kI8;
+  return mode == ComputeMode::kBF16 ? DataType::kBF16 : DataType::kF32;
+}
+
+// The longest tail that a fast implementation takes.
+template <typename Desc>
+absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const ConvShape& s,
+                                 ComputeMode mode, bool transposed) {
+  const DataType type = WeightType(mode);
+  const DataType source = mode == ComputeMode::kInt8   ? m.input_quant->type
+                          : mode == ComputeMode::kBF16 ? DataType::kBF16
+                                                       : DataType::kF32;
+  memory::dims dims = PlainWeights(s, type, transposed).get_dims();
+  const memory::desc any(dims, DnnlType(type), memory::format_tag::any);
+  TailRequest request{.mode = mode,
+                      .layout = Layout::kChannelsLast,
+                      .result_shape = s.output,
+                      .channel_axis = 1,
+                      .weight_scale_mask = s.groups > 1 ? 3 : 1};
+  absl::Status last = absl::UnimplementedError("no tail fits");
+  for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
+    absl::StatusOr<FusedTail> tail = DescribeTail(b, m, request, ops);
+    if (!tail.ok()) {
+      last = tail.status();
+      continue;
+    }
+    absl::StatusOr<Candidate> c = Create<Desc>(s, source, *std::move(tail), any, transposed);
+    if (c.ok() && !IsReferenceImpl(c->implementation)) return c;
+    last = c.ok() ? absl::UnimplementedError(absl::StrCat("only ", c->implementation)) : c.status();
+  }
+  return last;
+}
+
+template <typename Desc>
+absl::StatusOr<bool> Lower(ProgramBuilder& b, const ComputeMatch& m, bool transposed,
+                           std::string* reason) {
+  if (!m.weights) {
+    *reason = "weights are not constant";
+    return false;
+  }
+  const auto shape = ReadShape(b, m, transposed);
+  if (!shape) {
+    *reason = "shape or padding that oneDNN does not take";
+    return false;
+  }
+  std::string why;
+  ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/false, &why);
+  absl::StatusOr<Candidate> c = Choose<Desc>(b, m, *shape, mode, transposed);
+  if (!c.ok() && (mode == ComputeMode::kInt8 || mode == ComputeMode::kBF16)) {
+    why = std::string(c.status().message());
+    mode = ComputeMode::kWidened;
+    c = Choose<Desc>(b, m, *shape, mode, transposed);
+  }
+  if (!c.ok()) {
+    *reason = std::string(c.status().message());
+    return false;
+  }
+  const DataType stored = m.weights->constant->constant().type();
+  // Narrow weights are packed through f32 (PackNarrow), the others as they are.
+  const DataType plain_type = mode == ComputeMode::kWidened ? DataType::kF32 : stored;
+  HT_ASSIGN_OR_RETURN(
+      const WeightBuffer weights,
+      PackWeights(
+          b, *m.weights, mode, PlainWeights(*shape, plain_type, transposed), c->weights,
+          absl::StrCat(Name(c->source.get_data_type() == memory::data_type::s8 ? DataType::kI8
+                                                                               : DataType::kU8),
+                       m.input_quant && m.input_quant->view.zero_point != 0 ? "z" : "")));
+  PrimitiveStep step{.primitive = c->primitive, .scratchpad = c->scratchpad};
+  const Value* x = mode == ComputeMode::kInt8 ? m.input_quant->quantized : m.input;
+  const DataType x_type = mode == ComputeMode::kInt8   ? m.input_quant->type
+                          : mode == ComputeMode::kBF16 ? DataType::kBF16
+                                                       : DataType::kF32;
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, x_type));
+  HT_ASSIGN_OR_RETURN(step.args, CommitTail(b, c->tail));
+  for (PrimitiveArg& arg : step.args) {
+    if (arg.index == DNNL_ARG_BIAS) {
+      arg.desc = PlainDesc({static_cast<int64_t>(c->tail.bias.size())}, DataType::kF32);
+    }
+  }
+  if (c->tail.runtime_zero_point) {
+    HT_ASSIGN_OR_RETURN(const BufferId zp, b.FetchPlain(*c->tail.runtime_zero_point));
+    step.zero_point = RuntimeZeroPoint{DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, zp};
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId result, DefineResult(b, m, c->tail, Layout::kChannelsLast));
+  step.args.push_back({DNNL_ARG_SRC, c->source, source});
+  step.args.push_back({DNNL_ARG_DST, c->destination, result});
+  if (weights.widened) {
+    step.widened = weights.widened;
+  } else {
+    step.args.push_back({DNNL_ARG_WEIGHTS, weights.desc, weights.buffer});
+  }
+  StepInfo info{.node = m.anchor->name(),
+                .op = FusedName(m, c->tail.tail_ops),
+                .implementation = c->implementation,
+                .precision = PrecisionName(mode, m),
+                .detail = why};
+  const size_t fused = c->tail.tail_ops;
+  AddPrimitive(b, std::move(info), std::move(step));
+  HT_RETURN_IF_ERROR(LowerRest(b, m, fused));
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerConv(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  return Lower<dnnl::convolution_forward>(b, *unit.match, false, reason);
+}
+
+absl::StatusOr<bool> LowerConvTranspose(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  return Lower<dnnl::deconvolution_forward>(b, *unit.match, true, reason);
+}
+
+}  // namespace halftone

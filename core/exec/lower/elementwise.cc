@@ -1,0 +1,226 @@
+// Elementwise arithmetic: oneDNN for functions of one tensor, our broadcast loops for two.
+#include "core/exec/kernels/elementwise.h"
+
+#include <cmath>
+
+#include "absl/container/flat_hash_map.h"
+#include "core/base/status_macros.h"
+#include "core/exec/kernels/copy.h"
+#include "core/exec/lower/primitive.h"
+#include "core/exec/lower/rules.h"
+
+namespace halftone {
+namespace {
+
+using dnnl::algorithm;
+
+// Functions that only ever run alone; the fusable ones are in MatchEltwise.
+std::optional<Eltwise> MatchAlone(const Node& node) {
+  static const auto* const kAlgorithms = new absl::flat_hash_map<absl::string_view, Eltwise>{
+      {"Exp", {algorithm::eltwise_exp}},
+      {"Log", {algorithm::eltwise_log}},
+      {"Sqrt", {algorithm::eltwise_sqrt}},
+      {"Abs", {algorithm::eltwise_abs}},
+      {"Neg", {algorithm::eltwise_linear, -1.0f, 0.0f}},
+      {"Softplus", {algorithm::eltwise_soft_relu, 1.0f}},
+      {"Mish", {algorithm::eltwise_mish}},
+      {"Round", {algorithm::eltwise_round}},
+      {"Reciprocal", {algorithm::eltwise_pow, 1.0f, -1.0f}},
+  };
+  if (const auto e = MatchEltwise(node)) return e;
+  const auto it = kAlgorithms->find(node.op());
+  if (it == kAlgorithms->end()) return std::nullopt;
+  return it->second;
+}
+
+std::optional<BinaryOp> MatchBinary(const Node& node) {
+  static const auto* const kOps = new absl::flat_hash_map<absl::string_view, BinaryOp>{
+      {"Add", BinaryOp::kAdd}, {"Sub", BinaryOp::kSub},     {"Mul", BinaryOp::kMul},
+      {"Div", BinaryOp::kDiv}, {"Min", BinaryOp::kMin},     {"Max", BinaryOp::kMax},
+      {"Pow", BinaryOp::kPow}, {"PRelu", BinaryOp::kPRelu},
+  };
+  const auto it = kOps->find(node.op());
+  if (it == kOps->end() || node.inputs().size() != 2) return std::nullopt;
+  return it->second;
+}
+
+// Dimensions in storage order: channels last moves dimension 1 to the end.
+Shape PhysicalShape(const Shape& shape, Layout layout) {
+  if (layout == Layout::kPlain) return shape;
+  Shape out{shape[0]};
+  out.insert(out.end(), shape.begin() + 2, shape.end());
+  out.push_back(shape[1]);
+  return out;
+}
+
+// Strides of an operand of (logical) `shape` broadcast to the output's rank, in storage order.
+Shape BroadcastStrides(const Shape& shape, size_t rank, Layout layout, Layout stored) {
+  Shape full(rank - shape.size(), 1);
+  full.insert(full.end(), shape.begin(), shape.end());
+  const Shape dense =
+      stored == Layout::kChannelsLast ? ChannelsLastStrides(full) : RowMajorStrides(full);
+  Shape strides(rank);
+  for (size_t i = 0; i < rank; ++i) strides[i] = full[i] == 1 ? 0 : dense[i];
+  return PhysicalShape(strides, layout);  // permutes any per-dimension list
+}
+
+bool IsFullShape(const ProgramBuilder& b, const Value* v, const Shape& out) {
+  return b.ShapeOf(v) == out;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const auto eltwise = MatchAlone(node);
+  const Value* out = node.output(0);
+  if (!eltwise || out->type().type != DataType::kF32) {
+    *reason = "no oneDNN function";
+    return false;
+  }
+  // Mul and Div by a scalar: the tensor is the input that is not the constant.
+  const Value* x = node.input(0);
+  if ((node.op() == "Mul" || node.op() == "Div") && b.ShapeOf(x) != b.ShapeOf(out)) {
+    x = node.input(1);
+  }
+  if (x->type().type != DataType::kF32 || b.ShapeOf(x) != b.ShapeOf(out)) {
+    *reason = "shape or type changes";
+    return false;
+  }
+  const int64_t n = ElementCount(b.ShapeOf(x));
+  if (n == 0) return false;
+  const Place place = b.PlaceOf(x);
+  auto attr = BaseAttributes();
+  const auto desc = PlainDesc({n}, DataType::kF32);
+  const auto pd = TryDnnl("eltwise", [&] {
+    return dnnl::eltwise_forward::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference,
+                                                 eltwise->algorithm, desc, desc, eltwise->alpha,
+                                                 eltwise->beta, attr);
+  });
+  if (!pd.ok() || IsReferenceImpl(pd->impl_info_str())) {
+    *reason = pd.ok() ? "only a reference implementation" : std::string(pd.status().message());
+    return false;
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, place.layout, DataType::kF32));
+  BufferId result = source;
+  if (b.MayOverwrite(x) && place.buffer == source) {
+    b.DefineIn(out, {source, place.layout, DataType::kF32});
+  } else {
+    result = b.Define(out, place.layout, DataType::kF32);
+  }
+  PrimitiveStep step{.primitive = dnnl::eltwise_forward(*pd), .scratchpad = pd->scratchpad_desc()};
+  step.args = {{DNNL_ARG_SRC, desc, source}, {DNNL_ARG_DST, desc, result}};
+  AddPrimitive(b,
+               {.node = node.name(),
+                .op = node.op(),
+                .implementation = pd->impl_info_str(),
+                .precision = "f32"},
+               std::move(step));
+  return true;
+}
+
+absl::StatusOr<bool> LowerBinary(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const auto op = MatchBinary(node);
+  const Value* out = node.output(0);
+  const Shape shape = b.ShapeOf(out);
+  if (!op || out->type().type != DataType::kF32 || ElementCount(shape) == 0) {
+    *reason = "not f32";
+    return false;
+  }
+  for (int i = 0; i < 2; ++i) {
+    if (node.input(i)->type().type != DataType::kF32) {
+      *reason = "not f32";
+      return false;
+    }
+  }
+  // Channels last if an operand of the full shape is.
+  Layout layout = Layout::kPlain;
+  for (int i = 0; i < 2; ++i) {
+    const Value* v = node.input(i);
+    if (shape.size() >= 3 && IsFullShape(b, v, shape) && !v->is_constant() &&
+        b.PlaceOf(v).layout == Layout::kChannelsLast) {
+      layout = Layout::kChannelsLast;
+    }
+  }
+  BufferId operands[2];
+  Broadcast bc{.shape = PhysicalShape(shape, layout)};
+  BufferId result = -1;
+  for (int i = 0; i < 2; ++i) {
+    const Value* v = node.input(i);
+    const Shape s = b.ShapeOf(v);
+    const Layout stored = s.size() == shape.size() ? layout : Layout::kPlain;
+    HT_ASSIGN_OR_RETURN(operands[i], b.Fetch(v, stored, DataType::kF32));
+    (i == 0 ? bc.a_strides : bc.b_strides) = BroadcastStrides(s, shape.size(), layout, stored);
+  }
+  for (int i = 0; i < 2 && result < 0; ++i) {
+    const Value* v = node.input(i);
+    if (IsFullShape(b, v, shape) && !v->is_constant() && node.input(0) != node.input(1) &&
+        b.MayOverwrite(v) && b.PlaceOf(v).buffer == operands[i]) {
+      result = operands[i];
+      b.DefineIn(out, {result, layout, DataType::kF32});
+    }
+  }
+  if (result < 0) result = b.Define(out, layout, DataType::kF32);
+  bc = Simplify(bc);
+  b.AddStep({node.name(), node.op(), "", "broadcast", "f32"}, {operands[0], operands[1], result},
+            [=, op = *op, x = operands[0], y = operands[1]](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                RunBinaryF32(op, bc, bind.as<float>(x), bind.as<float>(y), bind.as<float>(result));
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
+absl::StatusOr<bool> LowerQuantizedAdd(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  if (unit.nodes.size() < 2) {
+    *reason = "";
+    return false;
+  }
+  const Node& node = *unit.anchor;
+  const auto left = MatchDequantize(node.input(0));
+  const auto right = MatchDequantize(node.input(1));
+  const auto quantize = MatchQuantize(*unit.nodes.back());
+  const Layout layout = b.PlaceOf(left->quantized).layout;
+  HT_ASSIGN_OR_RETURN(const BufferId x, b.Fetch(left->quantized, layout, left->type));
+  HT_ASSIGN_OR_RETURN(const BufferId y, b.Fetch(right->quantized, layout, right->type));
+  const BufferId result = b.Define(quantize->quantized, layout, quantize->type);
+  const bool relu = unit.nodes.size() == 3;
+  const int64_t n = ElementCount(b.ShapeOf(quantize->quantized));
+  b.AddStep({node.name(), relu ? "Add+Relu" : "Add", "", "quantized add", "int8"}, {x, y, result},
+            [=, l = left->view, r = right->view, q = quantize->view](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                RunQuantizedAdd(l, bind.pointer(x), r, bind.pointer(y), relu, q,
+                                bind.pointer(result), n);
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
+absl::StatusOr<bool> LowerQuantizedMean(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const auto q = MatchDequantize(node.input(0));
+  const Value* out = node.output(0);
+  if (!q || !q->is_static || unit.inputs.empty() || unit.inputs[0] != q->quantized) {
+    *reason = "input is not quantized";
+    return false;
+  }
+  const Shape shape = b.ShapeOf(q->quantized);
+  if (shape.size() < 3 || ElementCount(shape) == 0) return false;
+  HT_ASSIGN_OR_RETURN(const BufferId x, b.Fetch(q->quantized, Layout::kChannelsLast, q->type));
+  const BufferId result = b.Define(out, Layout::kPlain, DataType::kF32);
+  const int64_t channels = shape[1], spatial = ElementCount(shape) / (shape[0] * channels);
+  b.AddStep({node.name(), node.op(), "", "quantized mean", "int8"}, {x, result},
+            [=, batch = shape[0], view = q->view](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                RunQuantizedMean(view, bind.pointer(x), batch, spatial, channels,
+                                 bind.as<float>(result));
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
+}  // namespace halftone

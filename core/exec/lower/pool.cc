@@ -1,0 +1,135 @@
+// Poolings and resampling on oneDNN, channels last.
+#include <algorithm>
+
+#include "core/base/status_macros.h"
+#include "core/exec/lower/primitive.h"
+#include "core/exec/lower/rules.h"
+#include "core/exec/lower/spatial.h"
+
+namespace halftone {
+namespace {
+
+using dnnl::algorithm;
+
+struct PoolKind {
+  algorithm pooling = algorithm::pooling_max;
+  bool global = false;
+};
+
+PoolKind ReadKind(const Node& node) {
+  PoolKind kind;
+  kind.global = node.op() == "GlobalAveragePool" || node.op() == "GlobalMaxPool";
+  if (node.op() == "AveragePool" || node.op() == "GlobalAveragePool") {
+    kind.pooling = node.attributes().Int("count_include_pad", 0) != 0
+                       ? algorithm::pooling_avg_include_padding
+                       : algorithm::pooling_avg_exclude_padding;
+  }
+  return kind;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerPool(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const Value* x = node.input(0);
+  const Value* out = node.output(0);
+  const DataType type = *x->type().type;
+  if (node.output(1) != nullptr) {
+    *reason = "indices are asked for";
+    return false;
+  }
+  if (type != DataType::kF32 && type != DataType::kU8 && type != DataType::kI8) {
+    *reason = absl::StrCat("type ", Name(type));
+    return false;
+  }
+  const Shape input = b.ShapeOf(x), output = b.ShapeOf(out);
+  if (ElementCount(input) == 0 || ElementCount(output) == 0) return false;
+  const PoolKind kind = ReadKind(node);
+  std::vector<int64_t> kernel = node.attributes().Ints("kernel_shape");
+  if (kind.global && input.size() >= 3) kernel.assign(input.begin() + 2, input.end());
+  const auto window = ReadWindow(node, input, output, kernel);
+  if (!window) {
+    *reason = "window that oneDNN does not take";
+    return false;
+  }
+  // Padding that ceil_mode adds is never counted, but oneDNN would count it.
+  const bool ceil = node.attributes().Int("ceil_mode", 0) != 0;
+  if (ceil && kind.pooling == algorithm::pooling_avg_include_padding) {
+    *reason = "ceil_mode with count_include_pad";
+    return false;
+  }
+  const auto src = ChannelsLastDesc(input, type), dst = ChannelsLastDesc(output, type);
+  const auto pd = TryDnnl("pooling", [&] {
+    return dnnl::pooling_forward::primitive_desc(
+        CpuEngine(), dnnl::prop_kind::forward_inference, kind.pooling, src, dst, window->strides,
+        window->kernel, window->dilations, window->pads_begin, window->pads_end, BaseAttributes());
+  });
+  if (!pd.ok() || IsReferenceImpl(pd->impl_info_str())) {
+    *reason = pd.ok() ? "only a reference implementation" : std::string(pd.status().message());
+    return false;
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, type));
+  const BufferId result = b.Define(out, Layout::kChannelsLast, type);
+  PrimitiveStep step{.primitive = dnnl::pooling_forward(*pd), .scratchpad = pd->scratchpad_desc()};
+  step.args = {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}};
+  AddPrimitive(b,
+               {.node = node.name(),
+                .op = node.op(),
+                .implementation = pd->impl_info_str(),
+                .precision = std::string(Name(type))},
+               std::move(step));
+  return true;
+}
+
+absl::StatusOr<bool> LowerResize(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const Attributes& a = node.attributes();
+  const Value* x = node.input(0);
+  const Value* out = node.output(0);
+  const Shape input = b.ShapeOf(x), output = b.ShapeOf(out);
+  if (x->type().type != DataType::kF32 || input.size() < 3 || input.size() > 5 ||
+      ElementCount(input) == 0 || ElementCount(output) == 0 || input[0] != output[0] ||
+      input[1] != output[1] || a.Int("antialias", 0) != 0 || a.Has("axes")) {
+    *reason = "not a spatial f32 resize";
+    return false;
+  }
+  const std::string mode = a.String("mode", "nearest");
+  const std::string coordinates = a.String("coordinate_transformation_mode", "half_pixel");
+  bool whole_factor = true;  // then every nearest mode but pytorch's corner cases picks i / factor
+  for (size_t i = 2; i < input.size(); ++i) whole_factor &= output[i] % input[i] == 0;
+  const std::string rounding = a.String("nearest_mode", "round_prefer_floor");
+  const bool nearest = mode == "nearest" && whole_factor &&
+                       ((coordinates == "asymmetric" && rounding == "floor") ||
+                        (coordinates == "half_pixel" && rounding != "floor" && rounding != "ceil"));
+  const bool linear = mode == "linear" && coordinates == "half_pixel";
+  if (!nearest && !linear) {
+    *reason = absl::StrCat(mode, "/", coordinates, "/", rounding);
+    return false;
+  }
+  const auto src = ChannelsLastDesc(input, DataType::kF32);
+  const auto dst = ChannelsLastDesc(output, DataType::kF32);
+  const auto pd = TryDnnl("resampling", [&] {
+    return dnnl::resampling_forward::primitive_desc(
+        CpuEngine(), dnnl::prop_kind::forward_inference,
+        nearest ? algorithm::resampling_nearest : algorithm::resampling_linear, src, dst,
+        BaseAttributes());
+  });
+  if (!pd.ok()) {
+    *reason = std::string(pd.status().message());
+    return false;
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, DataType::kF32));
+  const BufferId result = b.Define(out, Layout::kChannelsLast, DataType::kF32);
+  PrimitiveStep step{.primitive = dnnl::resampling_forward(*pd),
+                     .scratchpad = pd->scratchpad_desc()};
+  step.args = {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}};
+  AddPrimitive(b,
+               {.node = node.name(),
+                .op = node.op(),
+                .implementation = pd->impl_info_str(),
+                .precision = "f32"},
+               std::move(step));
+  return true;
+}
+
+}  // namespace halftone

@@ -1,0 +1,57 @@
+// Turning a oneDNN primitive into a step.
+#ifndef HALFTONE_CORE_EXEC_LOWER_PRIMITIVE_H_
+#define HALFTONE_CORE_EXEC_LOWER_PRIMITIVE_H_
+
+#include <dnnl.hpp>
+#include <optional>
+#include <vector>
+
+#include "core/exec/lowering.h"
+
+namespace halftone {
+
+struct PrimitiveArg {
+  int index;  // DNNL_ARG_…
+  dnnl::memory::desc desc;
+  BufferId buffer;
+};
+
+// Weights that are stored narrow and become f32 in scratch just before the primitive runs.
+struct WidenedWeights {
+  BufferId buffer = -1;
+  DataType stored = DataType::kF16;
+  dnnl::memory::desc desc;  // f32, as the primitive wants it
+};
+
+// A u8 or i8 zero point computed at run time; primitives want it as s32.
+struct RuntimeZeroPoint {
+  int index;  // DNNL_ARG_ATTR_ZERO_POINTS | …
+  BufferId buffer;
+};
+
+struct PrimitiveStep {
+  dnnl::primitive primitive;
+  dnnl::memory::desc scratchpad;
+  std::vector<PrimitiveArg> args;
+  std::optional<WidenedWeights> widened;
+  std::optional<RuntimeZeroPoint> zero_point;
+};
+
+// Attributes with what every primitive of ours has in common (scratchpad given by the user).
+dnnl::primitive_attr BaseAttributes();
+
+void AddPrimitive(ProgramBuilder& builder, StepInfo info, PrimitiveStep step);
+
+// One-dimensional f32 or s32 constants for attributes.
+BufferId FloatConstant(ProgramBuilder& builder, absl::Span<const float> values);
+BufferId IntConstant(ProgramBuilder& builder, int32_t value);
+
+// "brg_conv_fwd:avx2" of a primitive descriptor.
+template <typename PrimitiveDesc>
+std::string ImplName(const PrimitiveDesc& pd) {
+  return pd.impl_info_str();
+}
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_EXEC_LOWER_PRIMITIVE_H_

@@ -1,0 +1,129 @@
+// From a concrete graph to a Program: units (a node with what it fuses), places, rules.
+#ifndef HALFTONE_CORE_EXEC_LOWERING_H_
+#define HALFTONE_CORE_EXEC_LOWERING_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/exec/cpu_features.h"
+#include "core/exec/dnnl_util.h"
+#include "core/exec/fusion.h"
+#include "core/exec/program.h"
+#include "core/exec/weight_store.h"
+
+namespace halftone {
+
+// Channels last: [N, C, spatial…] stored as [N, spatial…, C]. Only for rank >= 3.
+enum class Layout : uint8_t { kPlain, kChannelsLast };
+
+// Where a value lives and how its elements are stored (e.g. an f32 value stored as bf16).
+struct Place {
+  BufferId buffer = -1;
+  Layout layout = Layout::kPlain;
+  DataType type = DataType::kF32;
+};
+
+struct LoweringOptions {
+  CpuFeatures features;
+  int threads = 1;
+  bool allow_bf16_compute = true;
+};
+
+// A piece of the graph that one rule lowers: an anchor node and neighbours that it absorbs.
+// `inputs` are the values that it fetches; `nodes` end with the one whose outputs it defines.
+struct Unit {
+  Node* anchor = nullptr;
+  std::vector<Node*> nodes;
+  std::vector<const Value*> inputs;
+  std::shared_ptr<const ComputeMatch> match;  // for multiply-accumulate anchors
+};
+
+// Builds one Program. Rules fetch inputs, define outputs and add steps in execution order.
+class ProgramBuilder {
+ public:
+  ProgramBuilder(Graph graph, const LoweringOptions& options, WeightStore& weights);
+
+  // Lowers the whole graph.
+  absl::StatusOr<std::unique_ptr<Program>> Build();
+
+  const LoweringOptions& options() const { return options_; }
+  WeightStore& weights() { return weights_; }
+  const Graph& graph() const { return program_->graph; }
+
+  // --- shapes ---
+  // Requires: the value is static (see IsStatic).
+  Shape ShapeOf(const Value* value) const;
+  bool IsStatic(const Value* value) const;  // known type and concrete shape, not dynamic
+
+  // --- places ---
+  // Where a value is now; constants are plain.
+  Place PlaceOf(const Value* value);
+  // A buffer that holds the value with this layout and stored type; adds conversion steps when it
+  // does not yet (once per value and form).
+  absl::StatusOr<BufferId> Fetch(const Value* value, Layout layout, DataType stored);
+  absl::StatusOr<BufferId> FetchPlain(const Value* value);  // as stored by its logical type
+  // A fresh arena buffer for an output.
+  BufferId Define(const Value* value, Layout layout, DataType stored);
+  // The output shares a buffer that already exists (views, in-place results).
+  void DefineIn(const Value* value, Place place);
+  // Arena space that no value owns.
+  BufferId Temporary(int64_t bytes);
+  BufferId Constant(Tensor tensor);
+  // A plain value that is created at run time: the output of a data-dependent node.
+  BufferId DefineDynamic(const Value* value);
+  // True when this unit is the last reader of the value and its buffer may be overwritten.
+  bool MayOverwrite(const Value* value);
+  void RequireScratch(int64_t bytes);
+
+  // --- steps ---
+  void AddStep(StepInfo info, std::vector<BufferId> touches,
+               std::function<BoundStep(Binding&)> bind);
+  // Lowers one node that a rule could not fuse, as its own unit.
+  absl::Status LowerAlone(Node* node);
+
+ private:
+  absl::Status LowerUnit(const Unit& unit);
+  absl::StatusOr<bool> TryRules(const Unit& unit, std::string* reasons);
+  absl::Status EnsurePlaced(const Value* value);
+  absl::StatusOr<BufferId> ConvertPlace(const Value* value, const Place& from, Layout layout,
+                                        DataType stored);
+  void NoteUse(BufferId id);
+
+  LoweringOptions options_;
+  WeightStore& weights_;
+  std::unique_ptr<Program> program_;
+  absl::flat_hash_map<const Value*, Place> places_;
+  absl::flat_hash_map<const Value*, std::vector<Place>> converted_;
+  absl::flat_hash_map<const Value*, int> pending_uses_;  // units (and outputs) still to read it
+  std::vector<int> buffer_pending_;                      // the same per buffer
+  std::vector<int> first_step_, last_step_;              // per buffer, -1: untouched
+  absl::flat_hash_set<const Value*> dynamic_;
+};
+
+// One node as a unit of its own: weights in front of a multiply-accumulate node are still absorbed.
+Unit SingleUnit(Node* node);
+
+// Splits the graph into units in execution order; drops nodes that nothing needs.
+absl::StatusOr<std::vector<Unit>> FormUnits(const Graph& graph);
+
+// Rules return true when they lowered the unit; false with a reason leaves it to the next rule.
+using Rule = absl::StatusOr<bool> (*)(ProgramBuilder&, const Unit&, std::string* reason);
+struct NamedRule {
+  absl::string_view name;
+  Rule lower;
+};
+// For an operator, the rules to try in order; the reference rule is not listed and always last.
+absl::Span<const NamedRule> RulesFor(const Node& anchor);
+
+// The last rule: evaluates the node with its table row.
+absl::Status LowerReference(ProgramBuilder& builder, const Node& node, std::string reason);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_EXEC_LOWERING_H_

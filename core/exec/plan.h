@@ -1,0 +1,104 @@
+// Graph → Plan → answers. The only part of Halftone that uses oneDNN.
+//
+//   HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, Plan::Create(std::move(graph), {}));
+//   Context context(plan);                                  // one per thread
+//   HT_ASSIGN_OR_RETURN(std::vector<Tensor> out, context.Run(inputs));
+//
+// A Plan is immutable for its users and shared by all threads: packed weights exist once. Per
+// concrete input shape it holds a *specialisation* (primitives, arena layout), built on demand,
+// bounded by PlanOptions::max_specializations (least recently used goes first) and shared too.
+// A Context is one thread's scratch: arena, scratchpad, widened weights. Thread-compatible.
+#ifndef HALFTONE_CORE_EXEC_PLAN_H_
+#define HALFTONE_CORE_EXEC_PLAN_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/exec/cpu_features.h"
+#include "core/graph/graph.h"
+#include "core/tensor/tensor.h"
+
+namespace halftone {
+
+struct PlanOptions {
+  int threads = 1;  // intra-op threads of the contexts that will run it
+  int max_specializations = 8;
+  // Compute in bf16 whatever is stored as bf16, where the CPU has bf16 instructions.
+  bool allow_bf16_compute = true;
+};
+
+// Bytes that a plan keeps resident. Contexts report their own arena.
+struct PlanMemory {
+  int64_t weight_bytes = 0;  // constants read at run time as they are
+  int64_t packed_bytes = 0;  // weights in the layout that primitives want
+};
+
+// What happens to one node of the graph, for dumps, reports and profiles.
+struct StepInfo {
+  std::string node;            // first node's name
+  std::string op;              // "Conv+Relu"
+  std::string rule;            // lowering rule: "conv", "matmul", "elementwise", "reference", …
+  std::string implementation;  // oneDNN's implementation name, or ours
+  std::string precision;       // "f32", "bf16", "u8s8", "f16 weights, f32 compute", …
+  std::string detail;          // rejected rules and why; empty when the first choice ran
+  double seconds = 0;          // total over the profiled runs
+};
+
+class Specialization;
+struct PlanImpl;
+
+class Plan {
+ public:
+  // Requires a verified graph with inferred types, after the portable passes. Builds nothing for a
+  // shape yet except when every input shape is static: then the weights are packed here and errors
+  // appear here. RESOURCE_EXHAUSTED when memory is short, UNIMPLEMENTED, INTERNAL.
+  static absl::StatusOr<std::shared_ptr<const Plan>> Create(Graph graph, PlanOptions options);
+  ~Plan();
+
+  const Signature& signature() const;
+  const PlanOptions& options() const;
+  PlanMemory memory() const;
+  // Builds the specialisation for these input shapes now, so that the first Run is not the slow
+  // one.
+  absl::Status Prepare(absl::Span<const Shape> input_shapes) const;
+  // How each node runs for these input shapes.
+  absl::StatusOr<std::vector<StepInfo>> Describe(absl::Span<const Shape> input_shapes) const;
+
+ private:
+  friend class Context;
+  explicit Plan(std::unique_ptr<PlanImpl> impl);
+  std::unique_ptr<PlanImpl> impl_;
+};
+
+class Context {
+ public:
+  explicit Context(std::shared_ptr<const Plan> plan);
+  Context(Context&&) noexcept;
+  Context& operator=(Context&&) noexcept;
+  ~Context();
+
+  // Inputs in signature order. InvalidArgument when type or shape does not fit the signature.
+  // The results own their bytes.
+  absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs);
+  // Bytes of arena and scratch that this context holds now.
+  int64_t arena_bytes() const;
+  // Per-step times accumulate from here on. For benchmarks: costs a clock read per step.
+  void EnableProfile();
+  std::vector<StepInfo> Profile() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// Threads that oneDNN and our kernels use on the *calling* thread from now on. Each worker thread
+// calls this once.
+void SetIntraOpThreads(int threads);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_EXEC_PLAN_H_

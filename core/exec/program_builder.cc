@@ -1,0 +1,304 @@
+#include <algorithm>
+
+#include "absl/log/check.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/checked_math.h"
+#include "core/base/status_macros.h"
+#include "core/exec/kernels/convert.h"
+#include "core/exec/kernels/copy.h"
+#include "core/exec/lowering.h"
+#include "core/exec/memory_planner.h"
+#include "core/ops/evaluate.h"
+
+namespace halftone {
+namespace {
+
+Shape StridesFor(const Shape& shape, Layout layout) {
+  return layout == Layout::kChannelsLast ? ChannelsLastStrides(shape) : RowMajorStrides(shape);
+}
+
+// Both layouts store the same bytes: there is one channel, or one spatial position.
+bool LayoutsCoincide(const Shape& shape) {
+  if (shape.size() < 3) return true;
+  const int64_t spatial = ElementCount(absl::MakeConstSpan(shape).subspan(2));
+  return shape[1] <= 1 || spatial <= 1;
+}
+
+}  // namespace
+
+ProgramBuilder::ProgramBuilder(Graph graph, const LoweringOptions& options, WeightStore& weights)
+    : options_(options), weights_(weights), program_(std::make_unique<Program>()) {
+  program_->graph = std::move(graph);
+}
+
+Shape ProgramBuilder::ShapeOf(const Value* value) const {
+  const auto shape = Concrete(value->type().shape);
+  CHECK(shape.has_value()) << value->name();
+  return *shape;
+}
+
+bool ProgramBuilder::IsStatic(const Value* value) const {
+  return value->type().type.has_value() && Concrete(value->type().shape).has_value() &&
+         !dynamic_.contains(value);
+}
+
+BufferId ProgramBuilder::Temporary(int64_t bytes) {
+  program_->buffers.push_back({.kind = ProgramBuffer::Kind::kArena, .bytes = bytes});
+  buffer_pending_.push_back(0);
+  first_step_.push_back(-1);
+  last_step_.push_back(-1);
+  return static_cast<BufferId>(program_->buffers.size()) - 1;
+}
+
+BufferId ProgramBuilder::Constant(Tensor tensor) {
+  const BufferId id = Temporary(tensor.num_bytes());
+  program_->buffers[id].kind = ProgramBuffer::Kind::kConstant;
+  program_->buffers[id].constant = std::move(tensor);
+  return id;
+}
+
+BufferId ProgramBuilder::Define(const Value* value, Layout layout, DataType stored) {
+  const int64_t elements = ElementCount(ShapeOf(value));
+  const BufferId id = Temporary((elements * BitWidth(stored) + 7) / 8);
+  DefineIn(value, {id, layout, stored});
+  return id;
+}
+
+void ProgramBuilder::DefineIn(const Value* value, Place place) {
+  places_[value] = place;
+  buffer_pending_[place.buffer] += pending_uses_[value];
+}
+
+BufferId ProgramBuilder::DefineDynamic(const Value* value) {
+  const BufferId id = Temporary(0);
+  program_->buffers[id].kind = ProgramBuffer::Kind::kDynamic;
+  dynamic_.insert(value);
+  DefineIn(value, {id, Layout::kPlain, value->type().type.value_or(DataType::kF32)});
+  return id;
+}
+
+Place ProgramBuilder::PlaceOf(const Value* value) {
+  if (const auto it = places_.find(value); it != places_.end()) return it->second;
+  CHECK(value->is_constant()) << value->name() << " has no place";
+  const Tensor& t = value->constant();
+  program_->inline_constant_bytes += t.num_bytes();
+  const Place place{Constant(t), Layout::kPlain, t.type()};
+  places_[value] = place;
+  return place;
+}
+
+void ProgramBuilder::NoteUse(BufferId id) {
+  const int step = static_cast<int>(program_->steps.size());
+  if (first_step_[id] < 0) first_step_[id] = step;
+  last_step_[id] = step;
+}
+
+void ProgramBuilder::AddStep(StepInfo info, std::vector<BufferId> touches,
+                             std::function<BoundStep(Binding&)> bind) {
+  for (BufferId id : touches) NoteUse(id);
+  program_->steps.push_back({std::move(info), std::move(bind)});
+}
+
+void ProgramBuilder::RequireScratch(int64_t bytes) {
+  program_->scratch_bytes = std::max(program_->scratch_bytes, bytes);
+}
+
+bool ProgramBuilder::MayOverwrite(const Value* value) {
+  const auto it = places_.find(value);
+  if (it == places_.end()) return false;
+  const BufferId id = it->second.buffer;
+  return program_->buffers[id].kind == ProgramBuffer::Kind::kArena && buffer_pending_[id] == 1;
+}
+
+absl::Status ProgramBuilder::EnsurePlaced(const Value* value) {
+  // A node that a consumer meant to absorb and then could not.
+  if (places_.contains(value) || value->is_constant()) return absl::OkStatus();
+  return LowerAlone(value->producer());
+}
+
+absl::StatusOr<BufferId> ProgramBuilder::FetchPlain(const Value* value) {
+  HT_RETURN_IF_ERROR(EnsurePlaced(value));
+  if (!IsStatic(value)) return PlaceOf(value).buffer;
+  return Fetch(value, Layout::kPlain, *value->type().type);
+}
+
+absl::StatusOr<BufferId> ProgramBuilder::Fetch(const Value* value, Layout layout, DataType stored) {
+  HT_RETURN_IF_ERROR(EnsurePlaced(value));
+  const Place place = PlaceOf(value);
+  const auto fits = [&](const Place& p) {
+    return p.type == stored && (p.layout == layout || LayoutsCoincide(ShapeOf(value)));
+  };
+  if (fits(place)) return place.buffer;
+  for (const Place& p : converted_[value]) {
+    if (fits(p)) return p.buffer;
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId id, ConvertPlace(value, place, layout, stored));
+  converted_[value].push_back({id, layout, stored});
+  return id;
+}
+
+absl::StatusOr<BufferId> ProgramBuilder::ConvertPlace(const Value* value, const Place& from,
+                                                      Layout layout, DataType stored) {
+  const Shape shape = ShapeOf(value);
+  const int64_t n = ElementCount(shape);
+  BufferId current = from.buffer;
+  if (from.layout != layout && !LayoutsCoincide(shape)) {
+    StridedCopy copy;
+    copy.shape = shape;
+    copy.src_strides = StridesFor(shape, from.layout);
+    copy.dst_strides = StridesFor(shape, layout);
+    copy.element_bytes = BitWidth(from.type) / 8;
+    copy = Simplify(copy);
+    if (program_->buffers[current].kind == ProgramBuffer::Kind::kConstant) {
+      const Tensor& t = program_->buffers[current].constant;
+      HT_ASSIGN_OR_RETURN(Tensor moved, Tensor::Create(t.type(), t.shape()));
+      RunStridedCopy(copy, t.raw(), moved.mutable_raw());
+      current = Constant(std::move(moved));
+    } else {
+      const BufferId to = Temporary(n * BitWidth(from.type) / 8);
+      AddStep({value->name(), "layout", "copy",
+               layout == Layout::kPlain ? "to plain" : "to channels last",
+               std::string(Name(from.type))},
+              {current, to}, [copy, current, to](Binding& b) -> BoundStep {
+                return [copy, current, to, &b] {
+                  RunStridedCopy(copy, b.pointer(current), b.pointer(to));
+                  return absl::OkStatus();
+                };
+              });
+      current = to;
+    }
+  }
+  if (from.type == stored) return current;
+  const bool widen = stored == DataType::kF32;
+  if (!widen && from.type != DataType::kF32) {
+    return absl::InternalError(absl::StrCat("'", value->name(), "': stored as ", Name(from.type),
+                                            ", want ", Name(stored)));
+  }
+  const BufferId to = Temporary(n * BitWidth(stored) / 8);
+  const DataType source = from.type;
+  AddStep({value->name(), "convert", "convert", widen ? "widen" : "narrow",
+           absl::StrCat(Name(source), "→", Name(stored))},
+          {current, to}, [=](Binding& b) -> BoundStep {
+            return [=, &b] {
+              const bool ok = widen ? WidenToF32(source, b.pointer(current), b.as<float>(to), n)
+                                    : NarrowFromF32(stored, b.as<float>(current), b.pointer(to), n);
+              return ok ? absl::OkStatus() : absl::InternalError("no conversion kernel");
+            };
+          });
+  return to;
+}
+
+absl::Status ProgramBuilder::LowerAlone(Node* node) {
+  if (const Value* out = node->output(0); out != nullptr && places_.contains(out)) {
+    return absl::OkStatus();
+  }
+  const Unit unit = SingleUnit(node);
+  for (const Value* in : unit.inputs) {
+    // Its reader was a fused unit that counted other values; never overwrite what it reads here.
+    ++pending_uses_[in];
+    if (const auto it = places_.find(in); it != places_.end()) ++buffer_pending_[it->second.buffer];
+  }
+  for (const Value* out : node->outputs()) {
+    if (out != nullptr && pending_uses_[out] == 0) pending_uses_[out] = 2;
+  }
+  return LowerUnit(unit);
+}
+
+absl::StatusOr<bool> ProgramBuilder::TryRules(const Unit& unit, std::string* reasons) {
+  for (const NamedRule& rule : RulesFor(*unit.anchor)) {
+    std::string reason;
+    const size_t steps_before = program_->steps.size();
+    absl::StatusOr<bool> lowered = rule.lower(*this, unit, &reason);
+    if (!lowered.ok()) return lowered.status();
+    if (*lowered) {
+      for (size_t i = steps_before; i < program_->steps.size(); ++i) {
+        StepInfo& info = program_->steps[i].info;
+        if (info.rule.empty()) info.rule = std::string(rule.name);
+        if (info.node.empty()) info.node = unit.anchor->name();
+        if (info.detail.empty()) info.detail = *reasons;
+      }
+      return true;
+    }
+    if (!reason.empty()) {
+      absl::StrAppend(reasons, reasons->empty() ? "" : "; ", rule.name, ": ", reason);
+    }
+  }
+  return false;
+}
+
+absl::Status ProgramBuilder::LowerUnit(const Unit& unit) {
+  bool fixed = true;
+  for (const Value* v : unit.inputs) {
+    HT_RETURN_IF_ERROR(EnsurePlaced(v));
+    fixed &= IsStatic(v);
+  }
+  for (const Node* node : unit.nodes) {
+    for (const Value* v : node->outputs()) fixed &= v == nullptr || IsStatic(v);
+  }
+  std::string reasons;
+  bool done = false;
+  if (fixed) {
+    absl::StatusOr<bool> lowered = TryRules(unit, &reasons);
+    if (!lowered.ok()) return Annotate(lowered.status(), Describe(*unit.anchor));
+    done = *lowered;
+  } else {
+    reasons = "shape depends on data";
+  }
+  if (!done && unit.nodes.size() > 1) {
+    for (Node* node : unit.nodes) HT_RETURN_IF_ERROR(LowerAlone(node));
+  } else if (!done) {
+    HT_RETURN_IF_ERROR(
+        Annotate(LowerReference(*this, *unit.anchor, reasons), Describe(*unit.anchor)));
+  }
+  for (const Value* v : unit.inputs) {
+    --pending_uses_[v];
+    if (const auto it = places_.find(v); it != places_.end()) --buffer_pending_[it->second.buffer];
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Program>> ProgramBuilder::Build() {
+  const Graph& graph = program_->graph;
+  HT_ASSIGN_OR_RETURN(const std::vector<Unit> units, FormUnits(graph));
+  for (const Unit& unit : units) {
+    for (const Value* v : unit.inputs) ++pending_uses_[v];
+  }
+  for (const Value* v : graph.outputs()) ++pending_uses_[v];
+  for (int i = 0; i < static_cast<int>(graph.inputs().size()); ++i) {
+    const Value* v = graph.inputs()[i];
+    const BufferId id = Temporary(ElementCount(ShapeOf(v)) * BitWidth(*v->type().type) / 8);
+    program_->buffers[id].kind = ProgramBuffer::Kind::kInput;
+    program_->buffers[id].input_index = i;
+    DefineIn(v, {id, Layout::kPlain, *v->type().type});
+  }
+  for (const Unit& unit : units) HT_RETURN_IF_ERROR(LowerUnit(unit));
+  for (const Value* v : graph.outputs()) {
+    ProgramOutput out;
+    HT_ASSIGN_OR_RETURN(out.buffer, FetchPlain(v));
+    out.dynamic = dynamic_.contains(v);
+    out.type = v->type().type.value_or(DataType::kF32);
+    if (!out.dynamic) out.shape = ShapeOf(v);
+    NoteUse(out.buffer);
+    program_->outputs.push_back(std::move(out));
+  }
+  // An output lives until the caller has its copy.
+  for (const ProgramOutput& out : program_->outputs) {
+    last_step_[out.buffer] = static_cast<int>(program_->steps.size());
+  }
+  std::vector<BufferInterval> intervals;
+  for (size_t i = 0; i < program_->buffers.size(); ++i) {
+    const ProgramBuffer& b = program_->buffers[i];
+    const bool placed = b.kind == ProgramBuffer::Kind::kArena && first_step_[i] >= 0;
+    intervals.push_back(
+        {std::max(first_step_[i], 0), std::max(last_step_[i], 0), placed ? b.bytes : 0});
+  }
+  const MemoryPlan plan = PlanMemory(intervals);
+  for (size_t i = 0; i < program_->buffers.size(); ++i) {
+    program_->buffers[i].arena_offset = plan.offsets[i];
+  }
+  program_->arena_bytes = plan.arena_bytes;
+  return std::move(program_);
+}
+
+}  // namespace halftone

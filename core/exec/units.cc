@@ -1,0 +1,138 @@
+// FormUnits: which nodes run together, and in which order.
+#include <algorithm>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "core/exec/lowering.h"
+
+namespace halftone {
+namespace {
+
+using NodeSet = absl::flat_hash_set<const Node*>;
+
+void AddInput(Unit& unit, const Value* v) {
+  if (v != nullptr) unit.inputs.push_back(v);
+}
+
+void AddQuantInputs(Unit& unit, const TensorQuant& q) {
+  AddInput(unit, q.quantized);
+  if (!q.is_static) {
+    AddInput(unit, q.scale_value);
+    AddInput(unit, q.zero_point_value);
+  }
+}
+
+// The operands that stay outside: x, w (or its stored constant), bias, residuals.
+Unit ComputeUnit(ComputeMatch match) {
+  Unit unit;
+  unit.anchor = match.anchor;
+  unit.nodes = {match.anchor};
+  if (match.input_quant) {
+    AddQuantInputs(unit, *match.input_quant);
+  } else {
+    AddInput(unit, match.transpose_a ? match.transpose_a->node->input(0) : match.input);
+  }
+  if (match.weights) {
+    AddInput(unit, match.weights->constant);
+  } else {
+    AddInput(unit, match.transpose_b ? match.transpose_b->node->input(0) : match.anchor->input(1));
+  }
+  AddInput(unit, match.bias);
+  for (const TailOp& op : match.tail) {
+    unit.nodes.insert(unit.nodes.end(), op.nodes.begin(), op.nodes.end());
+    if (op.other_quant) {
+      AddQuantInputs(unit, *op.other_quant);
+    } else {
+      AddInput(unit, op.other);
+    }
+  }
+  if (match.transpose_result) unit.nodes.push_back(match.transpose_result->node);
+  unit.match = std::make_shared<const ComputeMatch>(std::move(match));
+  return unit;
+}
+
+// DQ, DQ → Add [→ Relu] → Q: integer addition without a float tensor in between.
+std::optional<Unit> QuantizedAddUnit(Node* add, const NodeSet& taken) {
+  if (add->op() != "Add" || add->inputs().size() != 2) return std::nullopt;
+  Unit unit{.anchor = add, .nodes = {add}};
+  for (const Value* in : add->inputs()) {
+    const auto q = MatchDequantize(in);
+    if (!q || !q->is_static ||
+        Concrete(in->type().shape) != Concrete(add->output(0)->type().shape)) {
+      return std::nullopt;
+    }
+    AddQuantInputs(unit, *q);
+  }
+  const Value* v = add->output(0);
+  for (int hop = 0; hop < 2; ++hop) {
+    if (v->is_output() || v->uses().size() != 1 || taken.contains(v->uses()[0]))
+      return std::nullopt;
+    Node* next = v->uses()[0];
+    unit.nodes.push_back(next);
+    if (MatchQuantize(*next)) return unit;
+    if (next->op() != "Relu") return std::nullopt;
+    v = next->output(0);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Unit SingleUnit(Node* node) {
+  // Nothing behind the node is free to be absorbed.
+  if (auto match = MatchCompute(node, [](const Node*) { return true; })) {
+    return ComputeUnit(*std::move(match));
+  }
+  Unit unit{.anchor = node, .nodes = {node}};
+  if (node->op() == "GlobalAveragePool") {
+    if (const auto q = MatchDequantize(node->input(0)); q && q->is_static) {
+      AddQuantInputs(unit, *q);
+      return unit;
+    }
+  }
+  for (const Value* in : node->inputs()) AddInput(unit, in);
+  return unit;
+}
+
+absl::StatusOr<std::vector<Unit>> FormUnits(const Graph& graph) {
+  NodeSet taken;
+  const auto is_taken = [&](const Node* n) { return taken.contains(n); };
+  std::vector<Unit> units;
+  const auto take = [&](Unit unit) {
+    taken.insert(unit.nodes.begin(), unit.nodes.end());
+    units.push_back(std::move(unit));
+  };
+  // Heavy nodes choose first, so that an addition fuses with the convolution before it.
+  for (Node* node : graph.nodes()) {
+    if (taken.contains(node)) continue;
+    if (auto match = MatchCompute(node, is_taken)) take(ComputeUnit(*std::move(match)));
+  }
+  for (Node* node : graph.nodes()) {
+    if (taken.contains(node)) continue;
+    if (auto add = QuantizedAddUnit(node, taken)) take(*std::move(add));
+  }
+  for (Node* node : graph.nodes()) {
+    if (!taken.contains(node)) take(SingleUnit(node));
+  }
+  // A unit runs where its last node stood: by then everything that it reads exists.
+  absl::flat_hash_map<const Node*, int> position;
+  for (Node* node : graph.nodes()) position[node] = static_cast<int>(position.size());
+  std::sort(units.begin(), units.end(), [&](const Unit& a, const Unit& b) {
+    return position[a.nodes.back()] < position[b.nodes.back()];
+  });
+  absl::flat_hash_set<const Value*> wanted(graph.outputs().begin(), graph.outputs().end());
+  std::vector<Unit> needed;
+  for (auto it = units.rbegin(); it != units.rend(); ++it) {
+    const auto& outputs = it->nodes.back()->outputs();
+    if (std::none_of(outputs.begin(), outputs.end(),
+                     [&](const Value* v) { return v != nullptr && wanted.contains(v); })) {
+      continue;
+    }
+    wanted.insert(it->inputs.begin(), it->inputs.end());
+    needed.push_back(std::move(*it));
+  }
+  std::reverse(needed.begin(), needed.end());
+  return needed;
+}
+
+}  // namespace halftone

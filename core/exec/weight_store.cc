@@ -1,0 +1,26 @@
+#include "core/exec/weight_store.h"
+
+#include "core/base/status_macros.h"
+
+namespace halftone {
+
+absl::StatusOr<PackedWeights> WeightStore::GetOrMake(
+    const std::string& key, const std::function<absl::StatusOr<PackedWeights>()>& make) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (const auto it = entries_.find(key); it != entries_.end()) return it->second;
+  }
+  // Specialisations are built one at a time (see plan.cc), so nobody else makes this entry now.
+  HT_ASSIGN_OR_RETURN(PackedWeights made, make());
+  absl::MutexLock lock(&mu_);
+  const auto [it, inserted] = entries_.try_emplace(key, std::move(made));
+  if (inserted) total_bytes_ += static_cast<int64_t>(it->second.buffer->size());
+  return it->second;
+}
+
+int64_t WeightStore::total_bytes() const {
+  absl::MutexLock lock(&mu_);
+  return total_bytes_;
+}
+
+}  // namespace halftone

@@ -1,0 +1,43 @@
+// Packed weights of one plan: each exists once, whatever the number of contexts and input shapes.
+#ifndef HALFTONE_CORE_EXEC_WEIGHT_STORE_H_
+#define HALFTONE_CORE_EXEC_WEIGHT_STORE_H_
+
+#include <dnnl.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "core/base/buffer.h"
+#include "core/tensor/tensor.h"
+
+namespace halftone {
+
+// Bytes in the layout `desc`; narrow forms keep desc's element order at `stored` width (see
+// lower/weights.h).
+struct PackedWeights {
+  std::shared_ptr<Buffer> buffer;
+  dnnl::memory::desc desc;
+};
+
+// Thread-safe. Entries live as long as the store.
+class WeightStore {
+ public:
+  // The entry under `key`, or the one that `make` builds (called at most once per key, unless it
+  // fails).
+  absl::StatusOr<PackedWeights> GetOrMake(
+      const std::string& key, const std::function<absl::StatusOr<PackedWeights>()>& make);
+  int64_t total_bytes() const;
+
+ private:
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<std::string, PackedWeights> entries_ ABSL_GUARDED_BY(mu_);
+  int64_t total_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_EXEC_WEIGHT_STORE_H_
