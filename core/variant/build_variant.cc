@@ -1,0 +1,305 @@
+#include "core/variant/build_variant.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "core/base/status_macros.h"
+#include "core/ops/evaluate.h"
+#include "core/passes/quantize_graph.h"
+#include "core/variant/calibration.h"
+#include "core/variant/compare.h"
+#include "core/variant/variant_layers.h"
+
+namespace halftone {
+namespace {
+
+constexpr int kGeneratedSamples = 8;
+constexpr int kMaxLayerSamples = 16;  // every watched value is held at once, so few are enough
+constexpr double kLowSqnrDb = 20;
+constexpr double kLowAgreement = 0.99;
+constexpr double kSlower = 0.97;  // below this the difference is not noise
+constexpr size_t kWorstLayers = 5;
+
+// One build; the steps in order, sharing options and progress.
+class Builder {
+ public:
+  Builder(const Graph& fp32, QuantSpec spec, const BuildOptions& options)
+      : fp32_(fp32),
+        options_(options),
+        runner_(options.runner ? options.runner : PlanRunner(options.threads)) {
+    built_.spec = std::move(spec);
+  }
+
+  absl::StatusOr<BuiltVariant> Run() {
+    const absl::Time start = absl::Now();
+    HT_RETURN_IF_ERROR(PrepareSamples());
+    built_.graph = fp32_.Clone();
+    HT_RETURN_IF_ERROR(PrepareForQuantization(built_.graph, built_.spec));
+    RangeMap ranges;
+    if (built_.spec.activations == ActivationMode::kStatic) {
+      HT_ASSIGN_OR_RETURN(ranges, CalibrateRanges());
+    }
+    HT_RETURN_IF_ERROR(QuantizeIt(ranges));
+    HT_RETURN_IF_ERROR(Measure());
+    AddWarnings();
+    built_.report.build_seconds = absl::ToDoubleSeconds(absl::Now() - start);
+    HT_RETURN_IF_ERROR(Tell("measure", 0.9, 1, 1, 1));
+    return std::move(built_);
+  }
+
+ private:
+  // Reports `done` of `total` within the part [from, to] of the whole build.
+  absl::Status Tell(const std::string& stage, double from, double to, int done, int total) {
+    if (options_.cancelled && options_.cancelled()) {
+      return absl::CancelledError(
+          absl::StrCat("build of '", built_.spec.ToString(), "': cancelled during ", stage));
+    }
+    if (!options_.progress) return absl::OkStatus();
+    const double part = total == 0 ? 0 : static_cast<double>(done) / total;
+    const int nodes = static_cast<int>(choices_.size());
+    options_.progress({.stage = stage,
+                       .fraction = from + (to - from) * part,
+                       .nodes_done = choices_.empty() ? 0 : nodes,
+                       .nodes_total = nodes});
+    return absl::OkStatus();
+  }
+  StepFn Teller(const std::string& stage, double from, double to) {
+    return [=, this](int done, int total) { return Tell(stage, from, to, done, total); };
+  }
+
+  bool HasCalibration() const {
+    return options_.samples != nullptr && !options_.samples->samples.empty();
+  }
+
+  absl::Status PrepareSamples() {
+    if (built_.spec.activations == ActivationMode::kStatic && !HasCalibration()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("build of '", built_.spec.ToString(),
+                       "': static int8 needs calibration samples, got none; upload some or use "
+                       "dynamic"));
+    }
+    if (HasCalibration()) {
+      samples_ = &options_.samples->samples;
+      count_ = std::min<int>(static_cast<int>(samples_->size()), options_.max_report_samples);
+      built_.report.sample_source = absl::StrCat("calibration set '", options_.samples->name, "' (",
+                                                 samples_->size(), " samples)");
+      return absl::OkStatus();
+    }
+    HT_ASSIGN_OR_RETURN(const Signature signature, SignatureOf(fp32_));
+    HT_ASSIGN_OR_RETURN(generated_, GenerateSamples(signature, kGeneratedSamples));
+    samples_ = &generated_.samples;
+    count_ = kGeneratedSamples;
+    built_.report.sample_source =
+        absl::StrCat("GENERATED samples (", kGeneratedSamples,
+                     "): nobody uploaded real ones, so quality on real data is unknown");
+    return absl::OkStatus();
+  }
+
+  // One thread, whatever `threads` says: how sums are split among threads may change the last bits
+  // of a range, and the variant's bytes must not depend on that.
+  absl::StatusOr<RangeMap> CalibrateRanges() {
+    const GraphRunner runner = options_.runner ? options_.runner : PlanRunner(1);
+    return Calibrate(built_.graph, ValuesToCalibrate(built_.graph, built_.spec), *samples_, runner,
+                     Teller("calibrate", 0, 0.4));
+  }
+
+  absl::Status QuantizeIt(const RangeMap& ranges) {
+    HT_RETURN_IF_ERROR(Tell("quantize", 0.4, 0.5, 0, 1));
+    HT_ASSIGN_OR_RETURN(
+        choices_,
+        QuantizeGraph(built_.graph, built_.spec,
+                      {.reduce_weight_range = NeedsReducedWeights(built_.spec, options_.features),
+                       .ranges = &ranges}));
+    // Folding would turn narrow weights back into wide ones.
+    HT_RETURN_IF_ERROR(InferShapes(built_.graph, {.fold_elements = 0}));
+    VariantReport& r = built_.report;
+    r.spec = built_.spec.ToString();
+    r.isa_class = IsaClass(options_.features);
+    r.layers = LayersOf(choices_, built_.spec, options_.features);
+    r.coverage = CoverageOf(choices_);
+    r.fp32_weight_bytes = ConstantBytes(fp32_);
+    r.weight_bytes = ConstantBytes(built_.graph);
+    return Tell("quantize", 0.4, 0.5, 1, 1);
+  }
+
+  absl::Status Measure() {
+    HT_ASSIGN_OR_RETURN(const RunnableGraph reference, runner_(fp32_.Clone()));
+    HT_RETURN_IF_ERROR(Tell("compile", 0.5, 0.55, 1, 2));
+    if (const absl::Status works = reference.run((*samples_)[0]).status(); !works.ok()) {
+      if (HasCalibration()) return Annotate(works, "calibration sample 0");
+      // A model may refuse made-up inputs (sizes, indices); that is no fault of the variant.
+      built_.report.warnings.push_back(
+          absl::StrCat("not compared with fp32: the model does not run on GENERATED samples (",
+                       works.message(), "); upload calibration samples"));
+      return absl::OkStatus();
+    }
+    HT_ASSIGN_OR_RETURN(const RunnableGraph variant, runner_(built_.graph.Clone()));
+    HT_RETURN_IF_ERROR(Tell("compile", 0.5, 0.55, 2, 2));
+    VariantReport& r = built_.report;
+    HT_ASSIGN_OR_RETURN(comparison_, CompareOutputs(fp32_, reference, variant, *samples_, count_,
+                                                    Teller("compare", 0.55, 0.75)));
+    r.sample_count = comparison_.samples;
+    r.sqnr_db = comparison_.sqnr_db;
+    r.top1_agreement = comparison_.top1_agreement;
+    r.max_abs_error = comparison_.max_abs_error;
+    r.resident_bytes = variant.resident_bytes();
+    r.fp32_resident_bytes = reference.resident_bytes();
+    HT_RETURN_IF_ERROR(MeasureLayers());
+    if (!options_.measure_latency) return absl::OkStatus();
+    HT_RETURN_IF_ERROR(Tell("measure", 0.9, 1, 0, 1));
+    HT_ASSIGN_OR_RETURN(const Latencies latencies,
+                        MeasureLatency(reference, variant, (*samples_)[0]));
+    r.latency_seconds = latencies.variant_seconds;
+    r.fp32_latency_seconds = latencies.reference_seconds;
+    r.speedup = latencies.reference_seconds / latencies.variant_seconds;
+    return absl::OkStatus();
+  }
+
+  absl::Status MeasureLayers() {
+    std::vector<std::string> names;
+    for (const NodeChoice& c : choices_) names.push_back(c.output);
+    HT_ASSIGN_OR_RETURN(
+        const auto sqnr,
+        CompareLayers(fp32_, built_.graph, names, runner_, *samples_,
+                      std::min(count_, kMaxLayerSamples), Teller("compare", 0.75, 0.9)));
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      const auto it = sqnr.find(choices_[i].output);
+      if (it != sqnr.end()) built_.report.layers[i].sqnr_db = it->second;
+    }
+    return absl::OkStatus();
+  }
+
+  void AddWarnings() {
+    VariantReport& r = built_.report;
+    for (std::string& note : CpuNotes(built_.spec, options_.features)) {
+      r.warnings.push_back(std::move(note));
+    }
+    for (const NodeChoice& c : choices_) {
+      // What the spec wanted narrow and the numbers forbid; the rest is in the layer table.
+      const bool wanted =
+          PrecisionFor(built_.spec, c.node->op(), c.node->name()) != WeightType::kF32;
+      if (wanted && c.format.type == WeightType::kF32 && c.weight_input >= 0) {
+        r.warnings.push_back(absl::StrCat(Describe(*c.node), " stays f32: ", c.reason));
+      }
+    }
+    if (r.sample_count == 0) return;
+    if (!HasCalibration()) {
+      r.warnings.push_back(
+          "compared with fp32 on GENERATED samples only: upload calibration samples to learn the "
+          "loss on real data");
+    }
+    AddQualityWarnings();
+    if (r.speedup > 0 && r.speedup < kSlower) {
+      r.warnings.push_back(
+          absl::StrFormat("slower than fp32 on this machine: %.2f of its speed", r.speedup));
+    }
+  }
+
+  void AddQualityWarnings() {
+    VariantReport& r = built_.report;
+    for (const OutputComparison& output : comparison_.outputs) {
+      if (output.sqnr_db >= kLowSqnrDb) continue;
+      r.warnings.push_back(
+          absl::StrFormat("output '%s': SQNR %.1f dB is below %.0f dB; worst layers: %s",
+                          output.name, output.sqnr_db, kLowSqnrDb, WorstLayers()));
+    }
+    if (r.top1_agreement >= 0 && r.top1_agreement < kLowAgreement) {
+      r.warnings.push_back(
+          absl::StrFormat("top-1 agreement with fp32 is %.4f, below %.2f; worst layers: %s",
+                          r.top1_agreement, kLowAgreement, WorstLayers()));
+    }
+    if (comparison_.top1_degenerate) {
+      r.warnings.push_back(
+          "fp32 answers the same class for every sample: top-1 agreement says "
+          "nothing here");
+    }
+  }
+
+  // "conv1 (8.1 dB), fc (9.3 dB)": where most is lost.
+  std::string WorstLayers() const {
+    std::vector<const LayerReport*> layers;
+    for (const LayerReport& l : built_.report.layers) layers.push_back(&l);
+    std::stable_sort(layers.begin(), layers.end(),
+                     [](const auto* a, const auto* b) { return a->sqnr_db < b->sqnr_db; });
+    layers.resize(std::min(layers.size(), kWorstLayers));
+    return absl::StrJoin(layers, ", ", [](std::string* out, const LayerReport* l) {
+      absl::StrAppendFormat(out, "%s (%.1f dB)", l->node, l->sqnr_db);
+    });
+  }
+
+  const Graph& fp32_;
+  const BuildOptions& options_;
+  const GraphRunner runner_;
+  SampleSet generated_;
+  const Samples* samples_ = nullptr;
+  int count_ = 0;
+  std::vector<NodeChoice> choices_;
+  Comparison comparison_;
+  BuiltVariant built_;
+};
+
+}  // namespace
+
+QuantSpec ResolveSpec(QuantSpec spec, bool has_samples) {
+  if (spec.weights == WeightType::kI8 && spec.activations == ActivationMode::kAuto) {
+    spec.activations = has_samples ? ActivationMode::kStatic : ActivationMode::kDynamic;
+    if (!has_samples) spec.calibration_set.clear();
+  }
+  return spec;
+}
+
+absl::StatusOr<BuiltVariant> BuildVariant(const Graph& graph, const QuantSpec& spec,
+                                          const BuildOptions& options) {
+  const bool has_samples = options.samples != nullptr && !options.samples->samples.empty();
+  const QuantSpec resolved = ResolveSpec(spec, has_samples);
+  HT_RETURN_IF_ERROR(resolved.Validate());
+  return Builder(graph, resolved, options).Run();
+}
+
+absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec,
+                                       const CpuFeatures& features, bool has_samples) {
+  const QuantSpec resolved = ResolveSpec(spec, has_samples);
+  PlanReport report{.spec = resolved.ToString()};
+  report.fp32_weight_bytes = report.predicted_weight_bytes = ConstantBytes(graph);
+  const absl::Status valid = resolved.Validate();
+  if (absl::IsUnimplemented(valid)) {
+    report.unsupported.emplace_back(valid.message());
+    return report;
+  }
+  HT_RETURN_IF_ERROR(valid);
+  std::vector<NodeChoice> choices = ChooseNodes(
+      graph, resolved, {.reduce_weight_range = NeedsReducedWeights(resolved, features)});
+  std::map<std::pair<const Value*, WeightFormat>, NodeChoice> once;  // shared weights count once
+  std::vector<double> sqnr(choices.size(), 0);
+  for (size_t i = 0; i < choices.size(); ++i) {
+    NodeChoice& c = choices[i];
+    if (c.format.type == WeightType::kF32) continue;
+    const Value* w = c.node->input(c.weight_input);
+    HT_ASSIGN_OR_RETURN(const NarrowWeights narrow, NarrowTheWeights(w->constant(), c.format));
+    HT_ASSIGN_OR_RETURN(sqnr[i], WeightSqnr(w->constant(), c.format));
+    c.weight_bytes = narrow.bytes();
+    if (once.emplace(std::make_pair(w, c.format), c).second) {
+      report.predicted_weight_bytes += c.weight_bytes - c.fp32_weight_bytes;
+    }
+  }
+  report.layers = LayersOf(choices, resolved, features);
+  for (size_t i = 0; i < choices.size(); ++i) report.layers[i].sqnr_db = sqnr[i];
+  report.coverage = CoverageOf(choices);
+  report.risks = CpuNotes(resolved, features);
+  if (!has_samples && resolved.weights == WeightType::kI8) {
+    report.risks.push_back(resolved.activations == ActivationMode::kStatic
+                               ? "no calibration samples: static int8 cannot be built without them"
+                               : "no calibration samples: the loss on real data stays unknown");
+  }
+  if (once.empty()) report.risks.push_back("nothing would be quantized: the build will fail");
+  return report;
+}
+
+}  // namespace halftone

@@ -1,0 +1,114 @@
+#include "core/variant/compare.h"
+
+#include <algorithm>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "core/base/status_macros.h"
+#include "core/quant/error_stats.h"
+#include "core/variant/observed_graph.h"
+
+namespace halftone {
+namespace {
+
+// Classifiers answer [classes] or [batch, classes].
+bool IsClassifierShaped(const Tensor& t) {
+  return t.type() == DataType::kF32 && (t.rank() == 1 || t.rank() == 2) && t.dim(t.rank() - 1) >= 2;
+}
+
+absl::Status ShapesDiffer(const std::string& name, const Tensor& want, const Tensor& got) {
+  return absl::InternalError(absl::StrCat("compare: '", name, "': the variant gives ",
+                                          ToString(got.shape()), ", fp32 gives ",
+                                          ToString(want.shape())));
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+absl::StatusOr<double> TimeOne(const RunnableGraph& graph, absl::Span<const Tensor> inputs) {
+  const absl::Time start = absl::Now();
+  HT_RETURN_IF_ERROR(graph.run(inputs).status());
+  return absl::ToDoubleSeconds(absl::Now() - start);
+}
+
+}  // namespace
+
+absl::StatusOr<Comparison> CompareOutputs(const Graph& fp32, const RunnableGraph& reference,
+                                          const RunnableGraph& variant, const Samples& samples,
+                                          int count, const StepFn& step) {
+  Comparison out;
+  const std::vector<Value*>& outputs = fp32.outputs();
+  std::vector<ErrorStats> each(outputs.size());
+  ErrorStats all;
+  Top1Agreement top1;
+  for (out.samples = 0; out.samples < count; ++out.samples) {
+    HT_ASSIGN_OR_RETURN(const std::vector<Tensor> want, reference.run(samples[out.samples]));
+    HT_ASSIGN_OR_RETURN(const std::vector<Tensor> got, variant.run(samples[out.samples]));
+    for (size_t i = 0; i < want.size(); ++i) {
+      if (want[i].type() != DataType::kF32) continue;
+      if (want[i].shape() != got[i].shape()) {
+        return ShapesDiffer(outputs[i]->name(), want[i], got[i]);
+      }
+      each[i].Add(want[i].data<float>(), got[i].data<float>());
+      all.Add(want[i].data<float>(), got[i].data<float>());
+    }
+    if (!want.empty() && IsClassifierShaped(want[0])) {
+      top1.Add(want[0].data<float>(), got[0].data<float>(), want[0].dim(want[0].rank() - 1));
+    }
+    HT_RETURN_IF_ERROR(step(out.samples + 1, count));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    if (each[i].count() > 0) out.outputs.push_back({outputs[i]->name(), each[i].sqnr_db()});
+  }
+  out.sqnr_db = all.sqnr_db();
+  out.max_abs_error = all.max_abs_error();
+  if (top1.rows() > 0) out.top1_agreement = top1.agreement();
+  out.top1_degenerate = top1.degenerate();
+  return out;
+}
+
+absl::StatusOr<std::map<std::string, double>> CompareLayers(const Graph& fp32, const Graph& variant,
+                                                            const std::vector<std::string>& names,
+                                                            const GraphRunner& runner,
+                                                            const Samples& samples, int count,
+                                                            const StepFn& step) {
+  HT_ASSIGN_OR_RETURN(const ObservedGraph reference, ObservedGraph::Create(fp32, names, runner));
+  HT_ASSIGN_OR_RETURN(const ObservedGraph narrow, ObservedGraph::Create(variant, names, runner));
+  std::map<std::string, ErrorStats> stats;
+  for (int i = 0; i < count; ++i) {
+    HT_ASSIGN_OR_RETURN(const auto want, reference.Run(samples[i]));
+    HT_ASSIGN_OR_RETURN(const auto got, narrow.Run(samples[i]));
+    for (const auto& [name, tensor] : want) {
+      const auto other = got.find(name);
+      if (other == got.end()) continue;
+      if (tensor.shape() != other->second.shape()) return ShapesDiffer(name, tensor, other->second);
+      stats[name].Add(tensor.data<float>(), other->second.data<float>());
+    }
+    HT_RETURN_IF_ERROR(step(i + 1, count));
+  }
+  std::map<std::string, double> out;
+  for (const auto& [name, s] : stats) out[name] = s.sqnr_db();
+  return out;
+}
+
+absl::StatusOr<Latencies> MeasureLatency(const RunnableGraph& reference,
+                                         const RunnableGraph& variant,
+                                         absl::Span<const Tensor> inputs) {
+  constexpr absl::Duration kBudget = absl::Seconds(1);
+  constexpr size_t kMinRounds = 3, kMaxRounds = 51;
+  HT_RETURN_IF_ERROR(reference.run(inputs).status());  // warm caches and specialisations
+  HT_RETURN_IF_ERROR(variant.run(inputs).status());
+  std::vector<double> want, got;
+  const absl::Time start = absl::Now();
+  while (want.size() < kMinRounds || (want.size() < kMaxRounds && absl::Now() - start < kBudget)) {
+    HT_ASSIGN_OR_RETURN(want.emplace_back(), TimeOne(reference, inputs));
+    HT_ASSIGN_OR_RETURN(got.emplace_back(), TimeOne(variant, inputs));
+  }
+  return Latencies{Median(std::move(want)), Median(std::move(got))};
+}
+
+}  // namespace halftone

@@ -1,0 +1,56 @@
+// Measures a variant against its fp32 graph: results, layers, speed, memory.
+#ifndef HALFTONE_CORE_VARIANT_COMPARE_H_
+#define HALFTONE_CORE_VARIANT_COMPARE_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/graph/graph.h"
+#include "core/tensor/tensor.h"
+#include "core/variant/graph_runner.h"
+
+namespace halftone {
+
+using Samples = std::vector<std::vector<Tensor>>;  // one entry per request, in signature order
+using StepFn = std::function<absl::Status(int done, int total)>;  // an error stops the work
+
+struct OutputComparison {
+  std::string name;
+  double sqnr_db = 0;
+};
+struct Comparison {
+  std::vector<OutputComparison> outputs;  // the f32 outputs in graph order
+  double sqnr_db = 0;                     // over all of them
+  double max_abs_error = 0;
+  double top1_agreement = -1;  // -1: the first output does not look like a classifier's
+  bool top1_degenerate = false;
+  int samples = 0;
+};
+
+// Runs the first `count` samples through both.
+absl::StatusOr<Comparison> CompareOutputs(const Graph& fp32, const RunnableGraph& reference,
+                                          const RunnableGraph& variant, const Samples& samples,
+                                          int count, const StepFn& step);
+
+// SQNR of the named values that both graphs have, over the first `count` samples.
+absl::StatusOr<std::map<std::string, double>> CompareLayers(const Graph& fp32, const Graph& variant,
+                                                            const std::vector<std::string>& names,
+                                                            const GraphRunner& runner,
+                                                            const Samples& samples, int count,
+                                                            const StepFn& step);
+
+struct Latencies {
+  double reference_seconds = 0, variant_seconds = 0;  // medians
+};
+// Alternates both on one request for about a second, so that drift of the machine meets both.
+absl::StatusOr<Latencies> MeasureLatency(const RunnableGraph& reference,
+                                         const RunnableGraph& variant,
+                                         absl::Span<const Tensor> inputs);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_VARIANT_COMPARE_H_

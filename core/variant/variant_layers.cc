@@ -1,0 +1,101 @@
+#include "core/variant/variant_layers.h"
+
+#include <map>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace halftone {
+namespace {
+
+std::string PrecisionText(WeightType type, const QuantSpec& spec, const CpuFeatures& features) {
+  switch (type) {
+    case WeightType::kF32:
+      return "f32";
+    case WeightType::kF16:
+      return "f16 weights, f32 compute";
+    case WeightType::kBF16:
+      return features.bf16 ? "bf16" : "bf16 weights, f32 compute";
+    case WeightType::kI8:
+      break;
+  }
+  return spec.activations == ActivationMode::kWeightOnly ? "int8 weights, f32 compute" : "int8";
+}
+
+}  // namespace
+
+std::vector<LayerReport> LayersOf(const std::vector<NodeChoice>& choices, const QuantSpec& spec,
+                                  const CpuFeatures& features) {
+  std::vector<LayerReport> layers;
+  for (const NodeChoice& c : choices) {
+    layers.push_back({.node = c.node->name(),
+                      .op = c.node->op(),
+                      .precision = PrecisionText(c.format.type, spec, features),
+                      .reason = c.reason,
+                      .weight_bytes = c.weight_bytes});
+  }
+  return layers;
+}
+
+std::vector<OperatorCoverage> CoverageOf(const std::vector<NodeChoice>& choices) {
+  // A node with two weights (LSTM) counts once.
+  std::map<std::string, std::map<std::string, bool>> by_op;
+  for (const NodeChoice& c : choices) {
+    bool& quantized = by_op[c.node->op()][c.node->name()];
+    quantized = quantized || c.format.type != WeightType::kF32;
+  }
+  std::vector<OperatorCoverage> out;
+  for (const auto& [op, nodes] : by_op) {
+    OperatorCoverage& row = out.emplace_back(OperatorCoverage{.op = op});
+    for (const auto& [name, quantized] : nodes) {
+      ++row.total;
+      row.quantized += quantized ? 1 : 0;
+    }
+  }
+  return out;
+}
+
+int64_t ConstantBytes(const Graph& graph) {
+  int64_t bytes = 0;
+  std::vector<const Graph*> work = {&graph};
+  while (!work.empty()) {
+    const Graph* g = work.back();
+    work.pop_back();
+    for (const Value* v : g->values()) {
+      if (v->is_constant()) bytes += v->constant().num_bytes();
+    }
+    for (const Node* node : g->nodes()) {
+      for (const auto& [name, attribute] : node->attributes().items()) {
+        const SubgraphPtr* nested = std::get_if<SubgraphPtr>(&attribute);
+        if (nested != nullptr && *nested != nullptr) work.push_back(nested->get());
+      }
+    }
+  }
+  return bytes;
+}
+
+bool NeedsReducedWeights(const QuantSpec& spec, const CpuFeatures& features) {
+  return spec.weights == WeightType::kI8 && spec.activations != ActivationMode::kWeightOnly &&
+         !features.vnni;
+}
+
+std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& features) {
+  std::vector<std::string> notes;
+  if (NeedsReducedWeights(spec, features)) {
+    notes.push_back(
+        "no VNNI on this CPU: weights use 7 bits ([-63, 63]), because its int8 arithmetic sums "
+        "pairs of products in 16 bits");
+  }
+  if (spec.weights == WeightType::kBF16 && !features.bf16) {
+    notes.push_back(
+        "no bf16 instructions on this CPU: weights are stored as bf16, the arithmetic "
+        "is f32");
+  }
+  if (spec.weights == WeightType::kF16 && !features.f16) {
+    notes.push_back(
+        "no f16 arithmetic on this CPU: weights are stored as f16, the arithmetic is "
+        "f32");
+  }
+  return notes;
+}
+
+}  // namespace halftone
