@@ -1,0 +1,376 @@
+#include "server/proto_convert.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "core/base/status_macros.h"
+
+namespace halftone {
+namespace {
+
+// Bytes of the UTF-8 sequence that starts `text`; 0 when it starts with none.
+size_t Utf8Length(absl::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  const size_t length = first < 0x80   ? 1
+                        : first < 0xc2 ? 0
+                        : first < 0xe0 ? 2
+                        : first < 0xf0 ? 3
+                        : first < 0xf5 ? 4
+                                       : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  // Overlong forms, surrogates, beyond U+10FFFF.
+  if ((first == 0xe0 && byte(1) < 0xa0) || (first == 0xed && byte(1) > 0x9f) ||
+      (first == 0xf0 && byte(1) < 0x90) || (first == 0xf4 && byte(1) > 0x8f)) {
+    return 0;
+  }
+  return length;
+}
+
+template <typename Proto, typename Core>
+struct Pair {
+  Proto proto;
+  Core core;
+};
+
+constexpr Pair<v1::DataType, DataType> kTypes[] = {
+    {v1::DATA_TYPE_FP32, DataType::kF32},  {v1::DATA_TYPE_FP16, DataType::kF16},
+    {v1::DATA_TYPE_BF16, DataType::kBF16}, {v1::DATA_TYPE_FP64, DataType::kF64},
+    {v1::DATA_TYPE_INT8, DataType::kI8},   {v1::DATA_TYPE_UINT8, DataType::kU8},
+    {v1::DATA_TYPE_INT16, DataType::kI16}, {v1::DATA_TYPE_UINT16, DataType::kU16},
+    {v1::DATA_TYPE_INT32, DataType::kI32}, {v1::DATA_TYPE_UINT32, DataType::kU32},
+    {v1::DATA_TYPE_INT64, DataType::kI64}, {v1::DATA_TYPE_UINT64, DataType::kU64},
+    {v1::DATA_TYPE_BOOL, DataType::kBool},
+};
+// The first row of a core value is how it is printed.
+constexpr Pair<v1::WeightType, WeightType> kWeights[] = {
+    {v1::WEIGHT_TYPE_FP32, WeightType::kF32},        {v1::WEIGHT_TYPE_FP16, WeightType::kF16},
+    {v1::WEIGHT_TYPE_BF16, WeightType::kBF16},       {v1::WEIGHT_TYPE_INT8, WeightType::kI8},
+    {v1::WEIGHT_TYPE_UNSPECIFIED, WeightType::kF32},
+};
+constexpr Pair<v1::ActivationMode, ActivationMode> kActivations[] = {
+    {v1::ACTIVATION_MODE_UNSPECIFIED, ActivationMode::kAuto},
+    {v1::ACTIVATION_MODE_STATIC, ActivationMode::kStatic},
+    {v1::ACTIVATION_MODE_DYNAMIC, ActivationMode::kDynamic},
+    {v1::ACTIVATION_MODE_WEIGHT_ONLY, ActivationMode::kWeightOnly},
+};
+constexpr Pair<v1::QuantScheme, QuantScheme> kSchemes[] = {
+    {v1::QUANT_SCHEME_SYMMETRIC, QuantScheme::kSymmetric},
+    {v1::QUANT_SCHEME_AFFINE, QuantScheme::kAffine},
+    {v1::QUANT_SCHEME_UNSPECIFIED, QuantScheme::kSymmetric},
+};
+constexpr Pair<v1::CalibrationMethod, CalibrationMethod> kMethods[] = {
+    {v1::CALIBRATION_METHOD_MIN_MAX, CalibrationMethod::kMinMax},
+    {v1::CALIBRATION_METHOD_UNSPECIFIED, CalibrationMethod::kMinMax},
+};
+constexpr Pair<v1::VariantState, VariantState> kStates[] = {
+    {v1::VARIANT_STATE_BUILDING, VariantState::kBuilding},
+    {v1::VARIANT_STATE_STORED, VariantState::kStored},
+    {v1::VARIANT_STATE_LOADED, VariantState::kLoaded},
+    {v1::VARIANT_STATE_FAILED, VariantState::kFailed},
+};
+
+template <typename Table, typename Core>
+auto ProtoOf(const Table& table, Core core) {
+  for (const auto& row : table) {
+    if (row.core == core) return row.proto;
+  }
+  return std::begin(table)->proto;
+}
+
+template <typename Table, typename Proto>
+auto CoreOf(const Table& table, Proto proto, absl::string_view what)
+    -> absl::StatusOr<decltype(std::begin(table)->core)> {
+  for (const auto& row : table) {
+    if (row.proto == proto) return row.core;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, ": got enum value ", static_cast<int>(proto), ", which has no meaning"));
+}
+
+absl::Status CopyOverrides(const google::protobuf::Map<std::string, v1::WeightType>& from,
+                           absl::string_view what, std::map<std::string, WeightType>& to) {
+  for (const auto& [name, weights] : from) {
+    const std::string where = absl::StrCat("spec: ", what, "['", name.substr(0, 100), "']");
+    if (weights == v1::WEIGHT_TYPE_UNSPECIFIED) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ": want a weight type"));
+    }
+    HT_ASSIGN_OR_RETURN(to[name], CoreOf(kWeights, weights, where));
+  }
+  return absl::OkStatus();
+}
+
+template <typename Request>
+absl::StatusOr<QuantSpec> Wish(const Request& request) {
+  switch (request.wish_case()) {
+    case Request::kSpec:
+      return FromProto(request.spec());
+    case Request::kSpecText:
+      return QuantSpec::Parse(request.spec_text());
+    case Request::WISH_NOT_SET:
+      break;
+  }
+  return absl::InvalidArgumentError("spec: missing from the request, want spec or spec_text");
+}
+
+void ToProto(absl::Time time, google::protobuf::Timestamp& out) {
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  out.set_seconds(seconds);
+  out.set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+void ToProto(const TensorSignature& tensor, v1::TensorSignature& out) {
+  out.set_name(Utf8(tensor.name));
+  out.set_type(ToProto(tensor.type));
+  for (const Dim& dim : tensor.shape) {
+    v1::Dimension& d = *out.add_shape();
+    d.set_size(dim.known() ? dim.value : -1);
+    if (!dim.known()) d.set_symbol(Utf8(dim.symbol));
+  }
+}
+
+template <typename CoreLayers, typename ProtoLayers>
+void CopyLayers(const CoreLayers& layers, ProtoLayers* out) {
+  for (const LayerReport& layer : layers) {
+    v1::LayerReport& l = *out->Add();
+    l.set_node(Utf8(layer.node));
+    l.set_op(Utf8(layer.op));
+    l.set_precision(layer.precision);
+    l.set_reason(Utf8(layer.reason));
+    l.set_sqnr_db(layer.sqnr_db);
+    l.set_weight_bytes(layer.weight_bytes);
+  }
+}
+
+template <typename CoreCoverage, typename ProtoCoverage>
+void CopyCoverage(const CoreCoverage& coverage, ProtoCoverage* out) {
+  for (const OperatorCoverage& op : coverage) {
+    v1::OperatorCoverage& o = *out->Add();
+    o.set_op(Utf8(op.op));
+    o.set_total(op.total);
+    o.set_quantized(op.quantized);
+  }
+}
+
+}  // namespace
+
+std::string Utf8(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    if (length == 0) out.push_back('?');
+    out.append(text.data(), length);
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return out;
+}
+
+v1::DataType ToProto(DataType type) {
+  for (const auto& row : kTypes) {
+    if (row.core == type) return row.proto;
+  }
+  return v1::DATA_TYPE_UNSPECIFIED;
+}
+
+absl::StatusOr<DataType> FromProto(v1::DataType type, absl::string_view what) {
+  return CoreOf(kTypes, type, what);
+}
+
+absl::StatusOr<std::vector<WireTensor>> ToWire(
+    const google::protobuf::RepeatedPtrField<v1::Tensor>& tensors) {
+  std::vector<WireTensor> wire;
+  wire.reserve(tensors.size());
+  for (const v1::Tensor& t : tensors) {
+    const std::string what = absl::StrCat("input '", t.name().substr(0, 100), "': type");
+    HT_ASSIGN_OR_RETURN(const DataType type, FromProto(t.type(), what));
+    wire.push_back({.name = t.name(),
+                    .type = type,
+                    .shape = absl::MakeConstSpan(t.shape().data(), t.shape_size()),
+                    .bytes = t.data()});
+  }
+  return wire;
+}
+
+void ToProto(absl::string_view name, const Tensor& tensor, v1::Tensor& out) {
+  out.set_name(Utf8(name));
+  out.set_type(ToProto(tensor.type()));
+  for (int64_t d : tensor.shape()) out.add_shape(d);
+  out.set_data(tensor.raw(), static_cast<size_t>(tensor.num_bytes()));
+}
+
+absl::StatusOr<QuantSpec> FromProto(const v1::QuantSpec& proto) {
+  QuantSpec spec;
+  HT_ASSIGN_OR_RETURN(spec.weights, CoreOf(kWeights, proto.weights(), "spec: weights"));
+  HT_ASSIGN_OR_RETURN(spec.activations,
+                      CoreOf(kActivations, proto.activations(), "spec: activations"));
+  HT_ASSIGN_OR_RETURN(spec.scheme, CoreOf(kSchemes, proto.scheme(), "spec: scheme"));
+  HT_ASSIGN_OR_RETURN(spec.calibration, CoreOf(kMethods, proto.calibration(), "spec: calibration"));
+  if (proto.has_per_tensor()) spec.granularity = PerTensor{};
+  if (proto.has_per_group()) {
+    spec.granularity =
+        proto.per_group().size() == 0 ? PerGroup{} : PerGroup{proto.per_group().size()};
+  }
+  spec.calibration_set = proto.calibration_set();
+  HT_RETURN_IF_ERROR(CopyOverrides(proto.op_overrides(), "op_overrides", spec.op_overrides));
+  HT_RETURN_IF_ERROR(CopyOverrides(proto.node_overrides(), "node_overrides", spec.node_overrides));
+  HT_RETURN_IF_ERROR(spec.Validate());
+  // Names inside the message are free text; only what has a text form that means the same is a
+  // spec.
+  HT_ASSIGN_OR_RETURN(const QuantSpec reparsed, QuantSpec::Parse(spec.ToString()));
+  if (reparsed != spec) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("spec: its text form '", spec.ToString(), "' means something else"));
+  }
+  return spec;
+}
+
+void ToProto(const QuantSpec& spec, v1::QuantSpec& out) {
+  out.set_weights(ProtoOf(kWeights, spec.weights));
+  if (spec.weights == WeightType::kI8) {
+    out.set_activations(ProtoOf(kActivations, spec.activations));
+    if (std::holds_alternative<PerTensor>(spec.granularity)) {
+      out.mutable_per_tensor();
+    } else if (const auto* group = std::get_if<PerGroup>(&spec.granularity)) {
+      out.mutable_per_group()->set_size(group->size);
+    } else {
+      out.mutable_per_channel();
+    }
+    out.set_scheme(ProtoOf(kSchemes, spec.scheme));
+    if (spec.activations == ActivationMode::kStatic) {
+      out.set_calibration(ProtoOf(kMethods, spec.calibration));
+    }
+  }
+  out.set_calibration_set(spec.calibration_set);
+  for (const auto& [op, type] : spec.op_overrides) {
+    (*out.mutable_op_overrides())[op] = ProtoOf(kWeights, type);
+  }
+  for (const auto& [node, type] : spec.node_overrides) {
+    (*out.mutable_node_overrides())[node] = ProtoOf(kWeights, type);
+  }
+  out.set_text(spec.ToString());
+}
+
+absl::StatusOr<QuantSpec> WishOf(const v1::QuantizeRequest& request) { return Wish(request); }
+absl::StatusOr<QuantSpec> WishOf(const v1::PlanQuantizationRequest& request) {
+  return Wish(request);
+}
+
+absl::StatusOr<std::string> SelectorText(const v1::VariantSelector& selector) {
+  switch (selector.variant_case()) {
+    case v1::VariantSelector::kVariantId:
+      if (selector.variant_id().empty()) break;
+      // A spec text here would start a build, which an id never does.
+      if (QuantSpec::Parse(selector.variant_id()).ok()) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "variant_id: got the spec '", selector.variant_id(), "', want an id or spec_text"));
+      }
+      return selector.variant_id();
+    case v1::VariantSelector::kSpec: {
+      HT_ASSIGN_OR_RETURN(const QuantSpec spec, FromProto(selector.spec()));
+      return spec.ToString();
+    }
+    case v1::VariantSelector::kSpecText: {
+      if (selector.spec_text().empty()) break;
+      HT_ASSIGN_OR_RETURN(const QuantSpec spec, QuantSpec::Parse(selector.spec_text()));
+      return spec.ToString();
+    }
+    case v1::VariantSelector::VARIANT_NOT_SET:
+      break;
+  }
+  return std::string();
+}
+
+void ToProto(const ModelInfo& info, v1::Model& out) {
+  out.set_name(info.name);
+  out.set_version(info.version);
+  out.set_digest(info.digest);
+  out.set_bytes(info.bytes);
+  ToProto(info.created, *out.mutable_create_time());
+  for (const TensorSignature& t : info.signature.inputs) {
+    ToProto(t, *out.mutable_signature()->add_inputs());
+  }
+  for (const TensorSignature& t : info.signature.outputs) {
+    ToProto(t, *out.mutable_signature()->add_outputs());
+  }
+  for (const std::string& set : info.calibration_sets) out.add_calibration_sets(set);
+}
+
+void ToProto(const VariantInfo& info, int64_t arena_bytes, v1::Variant& out) {
+  out.set_id(info.id);
+  out.set_model(info.model);
+  out.set_version(info.version);
+  out.set_spec_text(info.spec);
+  if (const absl::StatusOr<QuantSpec> spec = QuantSpec::Parse(info.spec); spec.ok()) {
+    ToProto(*spec, *out.mutable_spec());
+  }
+  out.set_state(ProtoOf(kStates, info.state));
+  out.set_error(Utf8(info.error));
+  out.set_disk_bytes(info.disk_bytes);
+  if (info.state == VariantState::kLoaded) {
+    out.mutable_memory()->set_weight_bytes(info.memory.weight_bytes);
+    out.mutable_memory()->set_packed_bytes(info.memory.packed_bytes);
+    out.mutable_memory()->set_arena_bytes(arena_bytes);
+  }
+  ToProto(info.created, *out.mutable_create_time());
+}
+
+void ToProto(const VariantReport& report, v1::Report& out) {
+  out.set_spec_text(report.spec);
+  out.set_isa_class(report.isa_class);
+  out.set_sample_source(report.sample_source);
+  out.set_sample_count(report.sample_count);
+  out.set_sqnr_db(report.sqnr_db);
+  if (report.top1_agreement >= 0) out.set_top1_agreement_ratio(report.top1_agreement);
+  out.set_max_abs_error(report.max_abs_error);
+  CopyLayers(report.layers, out.mutable_layers());
+  CopyCoverage(report.coverage, out.mutable_coverage());
+  out.set_fp32_weight_bytes(report.fp32_weight_bytes);
+  out.set_weight_bytes(report.weight_bytes);
+  out.set_resident_bytes(report.resident_bytes);
+  out.set_fp32_resident_bytes(report.fp32_resident_bytes);
+  ToProto(absl::Seconds(report.latency_seconds), *out.mutable_latency());
+  ToProto(absl::Seconds(report.fp32_latency_seconds), *out.mutable_fp32_latency());
+  out.set_speedup_ratio(report.speedup);
+  ToProto(absl::Seconds(report.build_seconds), *out.mutable_build_time());
+  for (const std::string& warning : report.warnings) out.add_warnings(Utf8(warning));
+}
+
+void ToProto(const PlanReport& report, v1::QuantizationPlan& out) {
+  out.set_spec_text(report.spec);
+  out.set_fp32_weight_bytes(report.fp32_weight_bytes);
+  out.set_predicted_weight_bytes(report.predicted_weight_bytes);
+  CopyCoverage(report.coverage, out.mutable_coverage());
+  CopyLayers(report.layers, out.mutable_layers());
+  for (const std::string& risk : report.risks) out.add_risks(Utf8(risk));
+  for (const std::string& part : report.unsupported) out.add_unsupported(Utf8(part));
+}
+
+void ToProto(const ModelStore::UploadStatus& status, v1::Upload& out) {
+  out.set_upload_id(status.upload_id);
+  for (int64_t bytes : status.received_bytes) out.add_received_bytes(bytes);
+  out.set_complete(status.complete);
+}
+
+void ToProto(absl::Duration duration, google::protobuf::Duration& out) {
+  absl::Duration rest;
+  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &rest));
+  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
+}
+
+std::vector<FileInfo> FilesOf(const v1::UploadHeader& header) {
+  std::vector<FileInfo> files;
+  for (const v1::File& file : header.files()) {
+    files.push_back({.name = file.name(), .bytes = file.bytes(), .sha256 = file.sha256()});
+  }
+  return files;
+}
+
+}  // namespace halftone

@@ -1,0 +1,237 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <prometheus/exposer.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/cpu_budget.h"
+#include "core/base/status_macros.h"
+#include "core/exec/cpu_features.h"
+#include "core/store/model_store.h"
+#include "server/inference_engine.h"
+#include "server/inference_service.h"
+#include "server/metrics.h"
+#include "server/model_service.h"
+#include "server/open_inference_service.h"
+#include "server/quantization_service.h"
+#include "server/scheduler.h"
+#include "server/service_env.h"
+#include "server/store_metrics.h"
+#include "server/task_pool.h"
+#include "server/version.h"
+
+namespace halftone {
+namespace {
+
+constexpr int64_t kFallbackBudgetBytes = int64_t{2} << 30;
+
+// Health: readiness, so they go NOT_SERVING when the server drains.
+constexpr const char* kReadinessNames[] = {
+    "", "inference.GRPCInferenceService", "halftone.v1.ModelService",
+    "halftone.v1.QuantizationService", "halftone.v1.InferenceService"};
+// Health: the process itself. Never changes: a busy or draining server must not be killed for it.
+constexpr char kLiveness[] = "liveness";
+
+// Replaces "automatic" by numbers.
+ServerConfig Resolved(ServerConfig config, int cores) {
+  if (config.workers == 0) config.workers = std::max(1, cores / config.threads_per_worker);
+  if (config.resident_budget_bytes == 0) {
+    const int64_t limit = ReadMemoryLimit();
+    config.resident_budget_bytes = limit > 0 ? limit / 2 : kFallbackBudgetBytes;
+  }
+  return config;
+}
+
+std::string Address(const std::string& host, int port) {
+  // IPv6 addresses need brackets before a port.
+  if (absl::StrContains(host, ':') && !absl::StartsWith(host, "[")) {
+    return absl::StrCat("[", host, "]:", port);
+  }
+  return absl::StrCat(host, ":", port);
+}
+
+absl::StatusOr<std::unique_ptr<prometheus::Exposer>> StartExposer(const ServerConfig& config) {
+  const std::string address = Address(config.metrics_host, config.metrics_port);
+  try {
+    return std::make_unique<prometheus::Exposer>(address, 2);
+  } catch (const std::exception& e) {
+    return absl::UnavailableError(
+        absl::StrCat("metrics: cannot listen on ", address, ": ", e.what()));
+  }
+}
+
+}  // namespace
+
+// Members are destroyed bottom up: gRPC first, the store last.
+struct Server::Impl {
+  Impl(ServerConfig c, int core_budget)
+      : config(std::move(c)), cores(core_budget), metrics(kVersion, IsaName(DetectCpuFeatures())) {}
+
+  absl::Status Open();
+  absl::Status Listen();
+  void Shutdown(absl::Time deadline);
+
+  const ServerConfig config;
+  const int cores;
+  Metrics metrics;
+  std::unique_ptr<ModelStore> store;
+  std::unique_ptr<Scheduler> scheduler;
+  // Observers of the store reach the scheduler through this: it dies first.
+  std::atomic<Scheduler*> drop_contexts_of{nullptr};
+  std::unique_ptr<InferenceEngine> engine;
+  std::optional<TaskPool> quick_pool;
+  std::optional<TaskPool> slow_pool;
+  std::optional<ServiceEnv> env;
+  std::atomic<bool> ready{false};
+  std::optional<ModelService> models;
+  std::optional<QuantizationService> quantization;
+  std::optional<InferenceService> inference;
+  std::optional<OpenInferenceService> open_inference;
+  std::optional<StoreMetrics> store_metrics;
+  std::shared_ptr<ScrapeCollector> collector;
+  std::unique_ptr<prometheus::Exposer> exposer;
+  std::unique_ptr<grpc::Server> grpc;
+  int port = 0;
+};
+
+absl::Status Server::Impl::Open() {
+  HT_ASSIGN_OR_RETURN(
+      store,
+      ModelStore::Open(
+          {.directory = config.store,
+           .resident_budget_bytes = config.resident_budget_bytes,
+           .max_upload_bytes = config.max_upload_bytes,
+           .disk_budget_bytes = config.disk_budget_bytes,
+           .threads_per_plan = config.threads_per_worker,
+           .build_threads = config.build_threads,
+           .observer = {.cache_event =
+                            [this](CacheEvent event, const std::string&, const std::string&) {
+                              metrics.CountCacheEvent(event);
+                              Scheduler* s = drop_contexts_of.load();
+                              if (event == CacheEvent::kEvict && s != nullptr)
+                                s->DropUnusedContexts();
+                            },
+                        .build_done =
+                            [this](const std::string& spec, const absl::Status& status,
+                                   absl::Duration duration) {
+                              metrics.ObserveBuild(spec, status, duration);
+                            }}}));
+  scheduler = std::make_unique<Scheduler>(
+      SchedulerOptions{.workers = config.workers,
+                       .intra_op_threads = config.threads_per_worker,
+                       .max_queued = config.max_queued_requests,
+                       .max_contexts_per_worker = config.max_contexts_per_worker},
+      PlanContexts());
+  drop_contexts_of = scheduler.get();
+  metrics.SetWorkers(config.workers, config.threads_per_worker, cores);
+  engine = std::make_unique<InferenceEngine>(
+      InferenceEngineOptions{.max_inflight_bytes = config.max_inflight_bytes}, *store, *scheduler,
+      metrics);
+  quick_pool.emplace(TaskPoolOptions{.max_threads = 8, .max_queued = 1024});
+  slow_pool.emplace(TaskPoolOptions{.max_threads = 32, .max_queued = 64});
+  env.emplace(ServiceEnv{config, *store, *scheduler, *engine, metrics, *quick_pool, *slow_pool});
+  models.emplace(*env);
+  quantization.emplace(*env);
+  inference.emplace(*env);
+  open_inference.emplace(*env, ready);
+  store_metrics.emplace(*store, *scheduler);
+  collector = std::make_shared<ScrapeCollector>([this] { return store_metrics->Collect(); });
+  return absl::OkStatus();
+}
+
+absl::Status Server::Impl::Listen() {
+  HT_ASSIGN_OR_RETURN(exposer, StartExposer(config));
+  exposer->RegisterCollectable(metrics.registry());
+  exposer->RegisterCollectable(collector);
+
+  // Both are process-wide switches of gRPC that only ever go on: reflection is a plugin of every
+  // later builder, so a server without it must be built before one with it.
+  grpc::EnableDefaultHealthCheckService(true);
+  if (config.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(Address(config.host, config.port), grpc::InsecureServerCredentials(),
+                           &port);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(
+      std::min<int64_t>(config.max_message_bytes, std::numeric_limits<int>::max())));
+  builder.SetMaxSendMessageSize(-1);
+  // Two servers must never share a port by accident.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  if (config.max_connection_age > absl::ZeroDuration()) {
+    const int64_t age = std::clamp<int64_t>(absl::ToInt64Milliseconds(config.max_connection_age), 1,
+                                            std::numeric_limits<int>::max());
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, static_cast<int>(age));
+  }
+  builder.RegisterService(&*models);
+  builder.RegisterService(&*quantization);
+  builder.RegisterService(&*inference);
+  builder.RegisterService(&*open_inference);
+  grpc = builder.BuildAndStart();
+  if (grpc == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("gRPC: cannot listen on ", Address(config.host, config.port)));
+  }
+  for (const char* name : kReadinessNames) {
+    grpc->GetHealthCheckService()->SetServingStatus(name, true);
+  }
+  grpc->GetHealthCheckService()->SetServingStatus(kLiveness, true);
+  ready = true;
+  return absl::OkStatus();
+}
+
+void Server::Impl::Shutdown(absl::Time deadline) {
+  ready = false;
+  if (grpc != nullptr) {
+    grpc->Shutdown(absl::ToChronoTime(deadline));
+    grpc->Wait();
+    grpc.reset();
+  }
+  exposer.reset();
+  slow_pool.reset();
+  quick_pool.reset();
+  drop_contexts_of = nullptr;
+}
+
+Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Server::~Server() { impl_->Shutdown(absl::Now()); }
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerConfig config) {
+  const int cores = CpuBudget();
+  std::unique_ptr<Server> server(
+      new Server(std::make_unique<Impl>(Resolved(std::move(config), cores), cores)));
+  HT_RETURN_IF_ERROR(server->impl_->Open());
+  HT_RETURN_IF_ERROR(server->impl_->Listen());
+  return server;
+}
+
+int Server::port() const { return impl_->port; }
+
+int Server::metrics_port() const { return impl_->exposer->GetListeningPorts().front(); }
+
+std::string Server::Summary() const {
+  const ServerConfig& c = impl_->config;
+  return absl::StrCat(impl_->cores, " cores: ", c.workers, " workers × ", c.threads_per_worker,
+                      " threads; ", c.resident_budget_bytes >> 20, " MiB for variants; ",
+                      IsaName(DetectCpuFeatures()));
+}
+
+void Server::BeginDrain() {
+  impl_->ready = false;
+  for (const char* name : kReadinessNames) {
+    impl_->grpc->GetHealthCheckService()->SetServingStatus(name, false);
+  }
+}
+
+void Server::Shutdown(absl::Time deadline) { impl_->Shutdown(deadline); }
+
+}  // namespace halftone
