@@ -1,0 +1,91 @@
+// Real models on the executor: fp32 outputs against the publisher's (or ONNX Runtime's) results.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "core/exec/plan.h"
+#include "core/onnx/import.h"
+#include "core/passes/pass.h"
+#include "tests/testing/npy.h"
+#include "tests/testing/random_tensor.h"
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path ModelsFolder() {
+  const char* set = std::getenv("HALFTONE_MODELS");
+  return set != nullptr ? fs::path(set) : fs::path("../shared/models");
+}
+
+std::vector<std::string> ModelNames() {
+  std::set<std::string> names;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(ModelsFolder(), ignored)) {
+    if (fs::exists(entry.path() / "model.onnx")) names.insert(entry.path().filename());
+  }
+  if (names.empty()) names.insert("none");
+  return {names.begin(), names.end()};
+}
+
+// The tensors of one recorded call; empty when there is no such set.
+std::vector<Tensor> ReadSet(const fs::path& folder, int set, const std::string& kind,
+                            size_t count) {
+  std::vector<Tensor> out;
+  for (size_t i = 0; i < count; ++i) {
+    const fs::path file =
+        folder / ("set" + std::to_string(set) + "_" + kind + std::to_string(i) + ".npy");
+    if (!fs::exists(file)) return {};
+    absl::StatusOr<Tensor> t = ReadNpy(file);
+    EXPECT_THAT(t, IsOk()) << file;
+    if (!t.ok()) return {};
+    out.push_back(*std::move(t));
+  }
+  return out;
+}
+
+bool IsQuantized(const Graph& g) {
+  for (const Node* node : g.nodes()) {
+    if (node->op() == "DequantizeLinear") return true;
+  }
+  return false;
+}
+
+class PlanModels : public testing::TestWithParam<std::string> {};
+
+TEST_P(PlanModels, OutputsMatchTheRecordedOnes) {
+  if (GetParam() == "none") {
+    GTEST_SKIP() << "no models in " << ModelsFolder() << " (set HALFTONE_MODELS)";
+  }
+  const fs::path folder = ModelsFolder() / GetParam();
+  HT_ASSERT_OK_AND_ASSIGN(Graph g, ImportOnnxFile(folder / "model.onnx"));
+  HT_ASSERT_OK(RunPasses(g, PortablePasses()));
+  // Integer kernels round elsewhere than the recorded float evaluation of a QDQ graph does.
+  const Tolerance tolerance = IsQuantized(g) ? Tolerance{6e-2f, 1e-6f} : Tolerance{1e-4f, 1e-7f};
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {}));
+  Context context(plan);
+  int sets = 0;
+  for (;; ++sets) {
+    const auto inputs = ReadSet(folder / "inputs", sets, "in", plan->signature().inputs.size());
+    if (inputs.empty()) break;
+    const auto want = ReadSet(folder / "expected", sets, "out", plan->signature().outputs.size());
+    ASSERT_FALSE(want.empty()) << "set " << sets;
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> got, context.Run(inputs));
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_LE(Disagreement(got[i], want[i], tolerance), 1)
+          << "set " << sets << " output " << i << ": got " << got[i].ToString(4) << ", want "
+          << want[i].ToString(4);
+    }
+  }
+  EXPECT_GT(sets, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PlanModels, testing::ValuesIn(ModelNames()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace halftone

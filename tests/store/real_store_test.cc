@@ -1,0 +1,197 @@
+// The store with the real engine, the real disk and the model of examples/digits.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "core/base/file_system.h"
+#include "core/base/sha256.h"
+#include "core/exec/plan.h"
+#include "core/store/model_store.h"
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr char kModelPath[] = "examples/digits/model.onnx";
+constexpr char kChildFolder[] = "HALFTONE_TEST_STORE";  // set for the process that will be killed
+
+std::string ModelBytes() {
+  std::ifstream in(kModelPath, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << in.rdbuf();
+  return bytes.str();
+}
+
+absl::StatusOr<ModelInfo> Upload(ModelStore& store, const std::string& name,
+                                 const std::string& bytes) {
+  const auto upload = store.BeginUpload(name, {{.name = "model.onnx",
+                                                .bytes = static_cast<int64_t>(bytes.size()),
+                                                .sha256 = Sha256Hex(bytes)}});
+  if (!upload.ok()) return upload.status();
+  for (size_t at = upload->received_bytes[0]; at < bytes.size(); at += 1 << 20) {
+    const absl::string_view chunk = absl::string_view(bytes).substr(at, 1 << 20);
+    const absl::Status appended = store.AppendUpload(
+        upload->upload_id, 0, static_cast<int64_t>(at),
+        absl::MakeConstSpan(reinterpret_cast<const std::byte*>(chunk.data()), chunk.size()));
+    if (!appended.ok()) return appended;
+  }
+  return store.FinishUpload(upload->upload_id);
+}
+
+Tensor InputFor(const Signature& signature, float value) {
+  Shape shape;
+  for (const Dim& d : signature.inputs[0].shape) shape.push_back(d.known() ? d.value : 1);
+  Tensor t = *Tensor::Create(DataType::kF32, shape);
+  for (float& x : t.mutable_data<float>()) x = value;
+  return t;
+}
+
+absl::StatusOr<std::vector<float>> Classify(const VariantHandle& handle) {
+  Context context(handle.plan());
+  const auto out = context.Run({InputFor(handle.plan()->signature(), 0.25f)});
+  if (!out.ok()) return out.status();
+  const auto values = (*out)[0].data<float>();
+  return std::vector<float>(values.begin(), values.end());
+}
+
+class RealStore : public ::testing::Test {
+ protected:
+  RealStore() : folder_(absl::StrCat(::testing::TempDir(), "/halftone_store_", getpid())) {}
+  void SetUp() override {
+    model_ = ModelBytes();
+    if (model_.empty()) GTEST_SKIP() << kModelPath << " is not there: run from the project's root";
+    HT_ASSERT_OK(RealFileSystem().RemoveAll(folder_));
+  }
+  void TearDown() override { HT_EXPECT_OK(RealFileSystem().RemoveAll(folder_)); }
+
+  const std::string folder_;
+  std::string model_;
+};
+
+TEST_F(RealStore, ServesEveryPrecisionAndTheSameNumbersAfterARestart) {
+  const std::vector<std::string> specs = {"fp32", "fp16", "bf16", "int8",
+                                          "int8/per-channel/weight-only"};
+  std::vector<std::vector<float>> before;
+  {
+    HT_ASSERT_OK_AND_ASSIGN(const auto store, ModelStore::Open({.directory = folder_}));
+    HT_ASSERT_OK_AND_ASSIGN(const ModelInfo info, Upload(*store, "digits", model_));
+    HT_ASSERT_OK(store->PutCalibration(
+        "digits", "grey", {{InputFor(info.signature, 0.25f)}, {InputFor(info.signature, 0.75f)}}));
+    for (const std::string& spec : specs) {
+      SCOPED_TRACE(spec);
+      HT_ASSERT_OK_AND_ASSIGN(const VariantHandle handle,
+                              store->AcquireBlocking("digits", 0, spec));
+      HT_ASSERT_OK_AND_ASSIGN(before.emplace_back(), Classify(handle));
+      EXPECT_THAT(before.back(), SizeIs(10));
+    }
+    EXPECT_EQ(store->GetReport("digits", "int8")->sample_count, 2);
+    EXPECT_LT(store->GetVariant("digits", "int8")->disk_bytes,
+              store->GetVariant("digits", "fp32")->disk_bytes / 2);
+    EXPECT_THAT(store->LoadedVariants(), SizeIs(specs.size()));
+  }
+  int loads = 0;
+  HT_ASSERT_OK_AND_ASSIGN(
+      const auto store,
+      ModelStore::Open({.directory = folder_,
+                        .observer = {.cache_event = [&](CacheEvent event, const std::string&,
+                                                        const std::string&) {
+                          EXPECT_NE(event, CacheEvent::kBuild);
+                          if (event == CacheEvent::kLoad) ++loads;
+                        }}}));
+  for (size_t i = 0; i < specs.size(); ++i) {
+    SCOPED_TRACE(specs[i]);
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle handle,
+                            store->AcquireBlocking("digits", 0, specs[i]));
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<float> after, Classify(handle));
+    EXPECT_EQ(after, before[i]);
+  }
+  EXPECT_EQ(loads, static_cast<int>(specs.size()));
+}
+
+TEST_F(RealStore, RefusesATruncatedModelAndLeavesNothing) {
+  HT_ASSERT_OK_AND_ASSIGN(const auto store, ModelStore::Open({.directory = folder_}));
+  EXPECT_THAT(Upload(*store, "digits", model_.substr(0, model_.size() / 2)),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(*RealFileSystem().List(folder_ + "/uploads"), IsEmpty());
+  EXPECT_THAT(*RealFileSystem().List(folder_ + "/models"), IsEmpty());
+}
+
+// --- kill -9 ---
+
+// Works on the store for ever; writes a byte to standard output after each step.
+TEST(RealStoreChild, DISABLED_WorksUntilItIsKilled) {
+  const std::string model = ModelBytes();
+  HT_ASSERT_OK_AND_ASSIGN(const auto store,
+                          ModelStore::Open({.directory = std::getenv(kChildFolder)}));
+  const auto step = [](const absl::Status& status) {
+    const char byte = status.ok() ? '+' : '-';
+    if (write(STDOUT_FILENO, &byte, 1) != 1) std::abort();
+  };
+  while (true) {
+    step(Upload(*store, "digits", model).status());
+    const auto info = store->GetModel("digits");
+    if (info.ok()) step(store->PutCalibration("digits", "a", {{InputFor(info->signature, 0.1f)}}));
+    for (const char* spec : {"fp16", "int8/per-channel/weight-only"}) {
+      step(store->Quantize("digits", *QuantSpec::Parse(spec), {}).status());
+    }
+    step(store->DeleteModel("digits"));
+  }
+}
+
+// Starts this program again as the child above and kills it during its step number `step`.
+void RunAndKill(const std::string& folder, int step) {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, pipe_ends[1], STDOUT_FILENO);
+  std::string program = "/proc/self/exe";
+  std::string filter = "--gtest_filter=RealStoreChild.*";
+  std::string disabled = "--gtest_also_run_disabled_tests";
+  std::string brief = "--gtest_brief=1";
+  char* const arguments[] = {program.data(), filter.data(), disabled.data(), brief.data(), nullptr};
+  ASSERT_EQ(setenv(kChildFolder, folder.c_str(), 1), 0);
+  pid_t child = 0;
+  ASSERT_EQ(posix_spawn(&child, "/proc/self/exe", &actions, nullptr, arguments, environ), 0);
+  posix_spawn_file_actions_destroy(&actions);
+  close(pipe_ends[1]);
+  int steps = 0;
+  char byte = 0;
+  while (steps < step && read(pipe_ends[0], &byte, 1) == 1) steps += byte == '+' ? 1 : 0;
+  EXPECT_EQ(steps, step);
+  ASSERT_EQ(kill(child, SIGKILL), 0);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status)) << "the child ended by itself";
+  close(pipe_ends[0]);
+}
+
+TEST_F(RealStore, SurvivesKillMinusNine) {
+  for (int step = 0; step < 6; ++step) {
+    SCOPED_TRACE(absl::StrCat("killed after step ", step));
+    RunAndKill(folder_, step);
+    HT_ASSERT_OK_AND_ASSIGN(const auto store, ModelStore::Open({.directory = folder_}));
+    EXPECT_THAT(store->damaged(), IsEmpty());
+    EXPECT_THAT(*RealFileSystem().List(folder_ + "/tmp"), IsEmpty());
+    for (const VariantInfo& v : store->ListVariants()) {
+      HT_ASSERT_OK_AND_ASSIGN(const VariantHandle handle,
+                              store->AcquireBlocking(v.model, v.version, v.id));
+      HT_EXPECT_OK(Classify(handle));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace halftone

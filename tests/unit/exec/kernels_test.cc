@@ -1,0 +1,155 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/exec/kernels/convert.h"
+#include "core/exec/kernels/copy.h"
+#include "core/exec/kernels/elementwise.h"
+#include "core/tensor/float16.h"
+
+namespace halftone {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// Lengths around the vector width and past the point where a team of threads takes over.
+const int64_t kLengths[] = {0, 1, 7, 8, 9, 31, 1000, 40000};
+
+TEST(WidenToF32, EveryHalfPatternAgreesWithTheScalarConversion) {
+  std::vector<uint16_t> all(65536);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
+  std::vector<float> got(all.size());
+  for (const DataType type : {DataType::kF16, DataType::kBF16}) {
+    ASSERT_TRUE(WidenToF32(type, all.data(), got.data(), static_cast<int64_t>(all.size())));
+    for (size_t i = 0; i < all.size(); ++i) {
+      const float want =
+          type == DataType::kF16 ? Float16::ToFloat(all[i]) : BFloat16::ToFloat(all[i]);
+      if (std::isnan(want)) {
+        EXPECT_TRUE(std::isnan(got[i])) << i;
+      } else {
+        ASSERT_EQ(got[i], want) << i;
+      }
+    }
+  }
+}
+
+TEST(NarrowFromF32, RoundsToNearestEvenLikeTheScalarConversion) {
+  std::mt19937 rng(7);
+  std::vector<float> x(50001);
+  for (float& v : x) v = std::ldexp(static_cast<float>(rng()) / 4e9f - 0.5f, int(rng() % 40) - 25);
+  x[0] = 65519.0f;
+  x[1] = 65520.0f;
+  x[2] = 0x1p-25f;
+  std::vector<uint16_t> got(x.size());
+  ASSERT_TRUE(NarrowFromF32(DataType::kF16, x.data(), got.data(), x.size()));
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(got[i], Float16::FromFloat(x[i])) << x[i];
+  ASSERT_TRUE(NarrowFromF32(DataType::kBF16, x.data(), got.data(), x.size()));
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(got[i], BFloat16::FromFloat(x[i])) << x[i];
+}
+
+TEST(QuantizeF32, FollowsOnnxAtEveryLength) {
+  for (const int64_t n : kLengths) {
+    std::mt19937 rng(static_cast<uint32_t>(n));
+    std::vector<float> x(n);
+    for (float& v : x) v = (static_cast<int>(rng() % 4001) - 2000) * 0.125f;  // many exact ties
+    const std::vector<float> special = {kNan, kInf, -kInf, 1e30f, -1e30f};
+    for (int64_t i = 0; i < std::min<int64_t>(n, 5); ++i) x[i] = special[i];
+    std::vector<uint8_t> u(n);
+    std::vector<int8_t> s(n);
+    QuantizeF32(x.data(), 0.25f, 131, DataType::kU8, u.data(), n);
+    QuantizeF32(x.data(), 0.25f, -7, DataType::kI8, s.data(), n);
+    for (int64_t i = 0; i < n; ++i) {
+      const double r = std::isnan(x[i]) ? 0 : std::nearbyint(double{x[i]} / 0.25);
+      ASSERT_EQ(u[i], std::min(255.0, std::max(0.0, r + 131))) << x[i];
+      ASSERT_EQ(s[i], std::min(127.0, std::max(-128.0, r - 7))) << x[i];
+    }
+  }
+}
+
+TEST(FindRange, ContainsZeroAndIgnoresNan) {
+  for (const int64_t n : kLengths) {
+    std::vector<float> x(n, 3.0f);
+    if (n > 6) x[n - 1] = -2.5f, x[n / 2] = kNan, x[0] = 9.0f;
+    const RangeF32 r = FindRange(x.data(), n);
+    EXPECT_EQ(r.max, n == 0 ? 0.0f : n > 6 ? 9.0f : 3.0f);
+    EXPECT_EQ(r.min, n > 6 ? -2.5f : 0.0f);
+  }
+}
+
+TEST(ChooseDynamicParams, SurvivesDegenerateRanges) {
+  EXPECT_EQ(ChooseDynamicParams({0, 0}).scale, 1.0f);
+  EXPECT_EQ(ChooseDynamicParams({-128.0f, 127.0f}).zero_point, 128);
+  EXPECT_EQ(ChooseDynamicParams({0.0f, 2.55f}).zero_point, 0);
+  EXPECT_TRUE(std::isfinite(ChooseDynamicParams({-kInf, kInf}).scale));
+}
+
+TEST(RunStridedCopy, AnyPermutationOfAnyElementSize) {
+  const Shape shape = {3, 70, 5, 33};
+  for (const int bytes : {1, 2, 4, 8}) {
+    std::vector<uint8_t> src(ElementCount(shape) * bytes);
+    std::mt19937 rng(bytes);
+    for (uint8_t& b : src) b = static_cast<uint8_t>(rng());
+    std::vector<int> perm = {0, 1, 2, 3};
+    do {
+      Shape out, strides;
+      for (int p : perm) {
+        out.push_back(shape[p]);
+        strides.push_back(RowMajorStrides(shape)[p]);
+      }
+      StridedCopy copy{out, strides, RowMajorStrides(out)};
+      copy.element_bytes = bytes;
+      std::vector<uint8_t> dst(src.size());
+      RunStridedCopy(Simplify(copy), src.data(), dst.data());
+      int64_t flat = 0;
+      for (int64_t a = 0; a < out[0]; ++a)
+        for (int64_t b = 0; b < out[1]; ++b)
+          for (int64_t c = 0; c < out[2]; ++c)
+            for (int64_t d = 0; d < out[3]; ++d, ++flat) {
+              const int64_t from =
+                  a * strides[0] + b * strides[1] + c * strides[2] + d * strides[3];
+              ASSERT_EQ(0, std::memcmp(&dst[flat * bytes], &src[from * bytes], bytes));
+            }
+    } while (std::next_permutation(perm.begin(), perm.end()));
+  }
+}
+
+TEST(RunQuantizedAdd, MatchesTheFormulaForEveryTypeCombination) {
+  const int64_t n = 70000;
+  std::vector<uint8_t> a(n), b(n), got(n);
+  std::mt19937 rng(3);
+  for (int64_t i = 0; i < n; ++i) a[i] = rng(), b[i] = rng();
+  for (const bool relu : {false, true}) {
+    for (const DataType type : {DataType::kU8, DataType::kI8}) {
+      // Powers of two: every intermediate result is exact.
+      const QuantizedView va{type, 0.25f, 3}, vb{DataType::kU8, 0.5f, 100}, vo{type, 1.0f, 5};
+      RunQuantizedAdd(va, a.data(), vb, b.data(), relu, vo, got.data(), n);
+      for (int64_t i = 0; i < n; ++i) {
+        const int qa = type == DataType::kU8 ? a[i] : static_cast<int8_t>(a[i]);
+        double x = 0.25 * (qa - 3) + 0.5 * (b[i] - 100);
+        if (relu) x = std::max(x, 0.0);
+        const double low = type == DataType::kU8 ? 0 : -128, high = low + 255;
+        const double want = std::min(high, std::max(low, std::nearbyint(x) + 5));
+        const int g = type == DataType::kU8 ? got[i] : static_cast<int8_t>(got[i]);
+        ASSERT_EQ(g, want) << "a " << qa << " b " << int{b[i]};
+      }
+    }
+  }
+}
+
+TEST(RunBinaryF32, MinAndMaxPropagateNan) {
+  const std::vector<float> a = {1, kNan, 3, -0.5f}, b = {2, 2, kNan, -1};
+  std::vector<float> out(4);
+  RunBinaryF32(BinaryOp::kMax, {{4}, {1}, {1}}, a.data(), b.data(), out.data());
+  EXPECT_EQ(out[0], 2);
+  EXPECT_TRUE(std::isnan(out[1]) && std::isnan(out[2]));
+  EXPECT_EQ(out[3], -0.5f);
+}
+
+}  // namespace
+}  // namespace halftone

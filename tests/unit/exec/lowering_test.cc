@@ -1,0 +1,666 @@
+// Every lowering rule against the reference evaluation of the same graph.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <random>
+
+#include "absl/strings/match.h"
+#include "core/exec/cpu_features.h"
+#include "core/exec/plan.h"
+#include "core/ops/evaluate.h"
+#include "tests/testing/random_tensor.h"
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+ValueType F32(Dims dims) { return {DataType::kF32, std::move(dims)}; }
+
+Dims StaticDims(const Shape& s) { return Dims(s.begin(), s.end()); }
+
+Graph NewGraph(int opset = 20) {
+  Graph g("test");
+  g.opsets()[""] = opset;
+  return g;
+}
+
+Value* Apply(Graph& g, std::string op, std::vector<Value*> in, Attributes attributes = {}) {
+  Node* n = g.AddNode({.op = std::move(op),
+                       .inputs = std::move(in),
+                       .outputs = {"t"},
+                       .attributes = std::move(attributes)});
+  return n->output(0);
+}
+
+struct Outcome {
+  std::vector<StepInfo> steps;
+  double disagreement = 0;
+  std::vector<Tensor> got, want;
+};
+
+// Runs the graph with our plan and with the reference, on the same inputs, twice (the second run
+// shows state that leaked from the first).
+Outcome Compare(Graph g, const std::vector<Tensor>& inputs, Tolerance tolerance) {
+  Outcome o;
+  EXPECT_THAT(InferShapes(g), IsOk());
+  EXPECT_THAT(g.Verify(), IsOk());
+  auto want = EvaluateGraph(g, inputs);
+  EXPECT_THAT(want, IsOk());
+  auto plan = Plan::Create(std::move(g), {});
+  EXPECT_THAT(plan, IsOk());
+  if (!want.ok() || !plan.ok()) return o;
+  Context context(*plan);
+  for (int run = 0; run < 2; ++run) {
+    auto got = context.Run(inputs);
+    EXPECT_THAT(got, IsOk());
+    if (!got.ok()) return o;
+    EXPECT_EQ(got->size(), want->size());
+    for (size_t i = 0; i < want->size(); ++i) {
+      o.disagreement = std::max(o.disagreement, Disagreement((*got)[i], (*want)[i], tolerance));
+    }
+    o.got = *std::move(got);
+  }
+  o.want = *std::move(want);
+  std::vector<Shape> shapes;
+  for (const Tensor& t : inputs) shapes.push_back(t.shape());
+  auto steps = (*plan)->Describe(shapes);
+  EXPECT_THAT(steps, IsOk());
+  if (steps.ok()) o.steps = *std::move(steps);
+  return o;
+}
+
+bool Uses(const Outcome& o, absl::string_view rule) {
+  for (const StepInfo& s : o.steps) {
+    if (s.rule == rule) return true;
+  }
+  return false;
+}
+
+std::string Steps(const Outcome& o) {
+  std::string out;
+  for (const StepInfo& s : o.steps) {
+    out += s.op + " " + s.rule + " " + s.implementation + " " + s.precision + " " + s.detail + "\n";
+  }
+  return out;
+}
+
+// ---------------------------------------------------------------------------------------------
+// Convolutions.
+
+struct ConvCase {
+  std::string name;
+  Shape x, w;
+  Attributes attributes = {};
+};
+
+class ConvLowering : public testing::TestWithParam<ConvCase> {};
+
+const ConvCase kConvCases[] = {
+    {"Pointwise", {2, 16, 7, 9}, {24, 16, 1, 1}},
+    {"Same3x3", {1, 16, 9, 9}, {32, 16, 3, 3}, {{"pads", std::vector<int64_t>{1, 1, 1, 1}}}},
+    {"FirstLayer",
+     {2, 3, 15, 17},
+     {8, 3, 7, 7},
+     {{"pads", std::vector<int64_t>{3, 3, 3, 3}}, {"strides", std::vector<int64_t>{2, 2}}}},
+    {"Depthwise",
+     {1, 24, 10, 10},
+     {24, 1, 3, 3},
+     {{"group", int64_t{24}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}}},
+    {"DepthwiseStrided",
+     {2, 24, 11, 9},
+     {24, 1, 5, 5},
+     {{"group", int64_t{24}},
+      {"pads", std::vector<int64_t>{2, 2, 2, 2}},
+      {"strides", std::vector<int64_t>{2, 2}}}},
+    {"Grouped",
+     {1, 32, 8, 8},
+     {32, 8, 3, 3},
+     {{"group", int64_t{4}}, {"pads", std::vector<int64_t>{1, 1, 1, 1}}}},
+    {"Dilated",
+     {1, 16, 12, 12},
+     {16, 16, 3, 3},
+     {{"dilations", std::vector<int64_t>{2, 2}}, {"pads", std::vector<int64_t>{2, 2, 2, 2}}}},
+    {"AsymmetricPads",
+     {1, 8, 9, 9},
+     {16, 8, 3, 3},
+     {{"pads", std::vector<int64_t>{0, 1, 2, 1}}, {"strides", std::vector<int64_t>{2, 2}}}},
+    {"SameLower", {1, 8, 8, 8}, {16, 8, 2, 2}, {{"auto_pad", std::string("SAME_LOWER")}}},
+    {"OneDimensional", {2, 12, 31}, {16, 12, 5}, {{"strides", std::vector<int64_t>{3}}}},
+    {"UnusedRows", {1, 4, 8, 8}, {4, 4, 3, 3}, {{"strides", std::vector<int64_t>{4, 4}}}},
+};
+
+Graph ConvGraph(const ConvCase& c, bool bias, const std::string& activation) {
+  Graph g = NewGraph();
+  Value* x = g.AddInput("x", F32(StaticDims(c.x)));
+  std::vector<Value*> in = {x, g.AddConstant("w", RandomF32(c.w, 2, -0.3f, 0.3f))};
+  if (bias) in.push_back(g.AddConstant("b", RandomF32({c.w[0]}, 3)));
+  Value* y = Apply(g, "Conv", in, c.attributes);
+  if (!activation.empty()) y = Apply(g, activation, {y});
+  g.AddOutput(y);
+  return g;
+}
+
+TEST_P(ConvLowering, F32AgreesWithTheReference) {
+  for (const bool bias : {false, true}) {
+    for (const std::string activation : {"", "Relu", "HardSwish", "Sigmoid"}) {
+      const Outcome o = Compare(ConvGraph(GetParam(), bias, activation),
+                                {RandomF32(GetParam().x, 1)}, kAccumulate);
+      EXPECT_LE(o.disagreement, 1) << Steps(o);
+      EXPECT_TRUE(Uses(o, "conv")) << Steps(o);
+    }
+  }
+}
+
+TEST_P(ConvLowering, ResidualAdditionAndActivationAgree) {
+  Graph g = ConvGraph(GetParam(), true, "");
+  Value* y = g.outputs()[0];
+  HT_ASSERT_OK(InferShapes(g));
+  const Shape out = *Concrete(y->type().shape);
+  Graph h = NewGraph();
+  Value* x = h.AddInput("x", F32(StaticDims(GetParam().x)));
+  Value* r = h.AddInput("r", F32(StaticDims(out)));
+  Value* conv = Apply(h, "Conv", {x, h.AddConstant("w", RandomF32(GetParam().w, 2, -0.3f, 0.3f))},
+                      GetParam().attributes);
+  h.AddOutput(Apply(h, "Relu", {Apply(h, "Add", {conv, Apply(h, "Relu", {r})})}));
+  const Outcome o =
+      Compare(std::move(h), {RandomF32(GetParam().x, 1), RandomF32(out, 5)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
+// fp16 and bf16 weights; int8 weights alone. The reference computes with the same widened weights.
+TEST_P(ConvLowering, NarrowWeightsAgreeWithTheReference) {
+  for (const std::string form : {"f16", "bf16", "i8", "i8 per tensor"}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32(StaticDims(GetParam().x)));
+    const Tensor w = RandomF32(GetParam().w, 2, -0.3f, 0.3f);
+    Value* wide = nullptr;
+    if (form[0] == 'i') {
+      Value* q = g.AddConstant("q", RandomInts(DataType::kI8, GetParam().w, 4, -127, 127));
+      const int64_t n = form == "i8" ? GetParam().w[0] : 1;
+      const Shape scale_shape = form == "i8" ? Shape{n} : Shape{};
+      wide = Apply(g, "DequantizeLinear",
+                   {q, g.AddConstant("s", RandomF32(scale_shape, 5, 0.001f, 0.003f))},
+                   {{"axis", int64_t{0}}});
+    } else {
+      const DataType type = form == "f16" ? DataType::kF16 : DataType::kBF16;
+      wide = Apply(g, "Cast", {g.AddConstant("q", *Convert(w, type))}, {{"to", int64_t{1}}});
+    }
+    Value* bias = g.AddConstant("b", RandomF32({GetParam().w[0]}, 3));
+    g.AddOutput(Apply(g, "Relu", {Apply(g, "Conv", {x, wide, bias}, GetParam().attributes)}));
+    // Native bf16 arithmetic also rounds the activations and the result.
+    const Tolerance tolerance =
+        form == "bf16" && DetectCpuFeatures().bf16 ? Tolerance{2e-2f, 1e-3f} : kAccumulate;
+    const Outcome o = Compare(std::move(g), {RandomF32(GetParam().x, 1)}, tolerance);
+    EXPECT_LE(o.disagreement, 1) << form << "\n" << Steps(o);
+    EXPECT_TRUE(Uses(o, "conv")) << form << "\n" << Steps(o);
+  }
+}
+
+struct QuantizedConv {
+  DataType activation = DataType::kU8;
+  int src_zero = 0, dst_zero = 0;
+  bool per_channel = true;
+  bool quantize_output = true;
+  std::string activation_op;
+  bool residual = false;
+  int weight_limit = 63;
+};
+
+// DQ(x) → Conv ← DQ(w) [→ Add DQ(r)] [→ activation] [→ Q]. Scales are powers of two, so that the
+// reference's float arithmetic is exact and so is the integer result.
+Graph QuantizedConvGraph(const ConvCase& c, const QuantizedConv& q, const Shape& out_shape) {
+  Graph g = NewGraph();
+  const bool is_unsigned = q.activation == DataType::kU8;
+  const auto zero = [&](const std::string& name, int v) {
+    return is_unsigned ? g.AddConstant(name, Tensor::Scalar<uint8_t>(v))
+                       : g.AddConstant(name, Tensor::Scalar<int8_t>(v - 128));
+  };
+  const auto scale = [&](const std::string& name, float v) {
+    return g.AddConstant(name, Tensor::Scalar<float>(v));
+  };
+  const auto qdq = [&](Value* v, const std::string& name, float s, int z) {
+    Value* sv = scale(name + "_s", s);
+    Value* zv = zero(name + "_z", z);
+    return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {v, sv, zv}), sv, zv});
+  };
+  Value* x = qdq(g.AddInput("x", F32(StaticDims(c.x))), "x", 0.0625f, q.src_zero);
+  const int64_t channels = c.w[0];
+  std::vector<float> scales(q.per_channel ? channels : 1);
+  for (size_t i = 0; i < scales.size(); ++i) scales[i] = i % 2 == 0 ? 0.015625f : 0.0078125f;
+  const Shape scale_shape = q.per_channel ? Shape{channels} : Shape{};
+  Value* w =
+      Apply(g, "DequantizeLinear",
+            {g.AddConstant("w", RandomInts(DataType::kI8, c.w, 2, -q.weight_limit, q.weight_limit)),
+             g.AddConstant("ws", Tensor::Of<float>(scale_shape, scales))},
+            {{"axis", int64_t{0}}});
+  Tensor bias = RandomF32({channels}, 3, -2, 2);
+  for (float& b : bias.mutable_data<float>()) b = std::nearbyint(b * 64) / 64;
+  Value* y = Apply(g, "Conv", {x, w, g.AddConstant("b", bias)}, c.attributes);
+  if (q.residual) {
+    Value* r = g.AddInput("r", F32(StaticDims(out_shape)));
+    y = Apply(g, "Add", {y, qdq(r, "r", 0.125f, 10)});
+  }
+  if (!q.activation_op.empty()) y = Apply(g, q.activation_op, {y});
+  if (q.quantize_output) y = qdq(y, "y", 0.25f, q.dst_zero);
+  g.AddOutput(y);
+  return g;
+}
+
+bool RunsOnIntegers(const Outcome& o) {
+  for (const StepInfo& s : o.steps) {
+    if (s.rule == "conv" || s.rule == "matmul") {
+      return s.precision == "u8s8" && !absl::StrContains(s.implementation, "ref");
+    }
+  }
+  return false;
+}
+
+TEST_P(ConvLowering, QuantizedAgreesWithTheReference) {
+  const ConvCase& c = GetParam();
+  Graph shape_graph = ConvGraph(c, false, "");
+  HT_ASSERT_OK(InferShapes(shape_graph));
+  const Shape out = *Concrete(shape_graph.outputs()[0]->type().shape);
+  for (const DataType type : {DataType::kU8, DataType::kI8}) {
+    for (const int zero : {0, 37}) {
+      for (const bool per_channel : {true, false}) {
+        for (const std::string act : {"", "Relu"}) {
+          for (const bool residual : {false, true}) {
+            for (const bool quantize_output : {true, false}) {
+              const QuantizedConv q{type, zero, 120, per_channel, quantize_output, act, residual};
+              std::vector<Tensor> inputs = {RandomF32(c.x, 1, -8, 8)};
+              if (residual) inputs.push_back(RandomF32(out, 9, -8, 8));
+              // A quantized result may differ by one step where the sum is a tie.
+              const Tolerance t = quantize_output ? Tolerance{0, 0.25f} : kAccumulate;
+              const Outcome o = Compare(QuantizedConvGraph(c, q, out), inputs, t);
+              ASSERT_LE(o.disagreement, 1)
+                  << Name(type) << " zero " << zero << " per_channel " << per_channel << " act "
+                  << act << " residual " << residual << " q " << quantize_output << "\n"
+                  << Steps(o);
+              ASSERT_TRUE(RunsOnIntegers(o)) << Steps(o);
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// 8-bit weights on a CPU whose integer kernels would saturate must not go through them.
+TEST_P(ConvLowering, FullRangeWeightsNeverSaturate) {
+  const ConvCase& c = GetParam();
+  const QuantizedConv q{.src_zero = 0, .quantize_output = false, .weight_limit = 127};
+  const Outcome o = Compare(QuantizedConvGraph(c, q, {}), {RandomF32(c.x, 1, 8, 16)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+  EXPECT_EQ(RunsOnIntegers(o), DetectCpuFeatures().vnni) << Steps(o);
+}
+
+TEST_P(ConvLowering, DynamicQuantizationAgreesWithTheReference) {
+  const ConvCase& c = GetParam();
+  Graph g = NewGraph();
+  Value* x = g.AddInput("x", F32(StaticDims(c.x)));
+  Node* dql = g.AddNode({.op = "DynamicQuantizeLinear", .inputs = {x}, .outputs = {"q", "s", "z"}});
+  Value* dq = Apply(g, "DequantizeLinear", {dql->output(0), dql->output(1), dql->output(2)});
+  Value* w = Apply(g, "DequantizeLinear",
+                   {g.AddConstant("w", RandomInts(DataType::kI8, c.w, 2, -63, 63)),
+                    g.AddConstant("ws", RandomF32({c.w[0]}, 4, 0.002f, 0.004f))},
+                   {{"axis", int64_t{0}}});
+  g.AddOutput(Apply(g, "Conv", {dq, w, g.AddConstant("b", RandomF32({c.w[0]}, 3))}, c.attributes));
+  const Outcome o = Compare(std::move(g), {RandomF32(c.x, 1, -3, 5)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+  EXPECT_TRUE(RunsOnIntegers(o)) << Steps(o);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, ConvLowering, testing::ValuesIn(kConvCases),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(ConvTransposeLowering, AgreesWithTheReference) {
+  for (const int64_t group : {1, 2}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32({2, 8, 5, 6}));
+    Value* w = g.AddConstant("w", RandomF32({8, 6, 3, 3}, 2));
+    Value* b = g.AddConstant("b", RandomF32({6 * group}, 3));
+    g.AddOutput(Apply(g, "Relu",
+                      {Apply(g, "ConvTranspose", {x, w, b},
+                             {{"strides", std::vector<int64_t>{2, 2}},
+                              {"pads", std::vector<int64_t>{1, 1, 1, 1}},
+                              {"group", group},
+                              {"output_padding", std::vector<int64_t>{1, 1}}})}));
+    const Outcome o = Compare(std::move(g), {RandomF32({2, 8, 5, 6}, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_TRUE(Uses(o, "conv_transpose")) << Steps(o);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Matrix products.
+
+enum class MatForm { kF32, kF16, kBF16, kI8WeightOnly, kI8Static, kI8Dynamic };
+
+TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
+  for (const Shape& x_shape : {Shape{1, 64}, Shape{7, 64}, Shape{2, 5, 64}, Shape{64}}) {
+    for (const MatForm form : {MatForm::kF32, MatForm::kF16, MatForm::kBF16, MatForm::kI8WeightOnly,
+                               MatForm::kI8Static, MatForm::kI8Dynamic}) {
+      for (const bool gelu : {false, true}) {
+        Graph g = NewGraph();
+        Value* x = g.AddInput("x", F32(StaticDims(x_shape)));
+        Value* w = nullptr;
+        if (form == MatForm::kF32) {
+          w = g.AddConstant("w", RandomF32({64, 48}, 2));
+        } else if (form == MatForm::kF16 || form == MatForm::kBF16) {
+          const DataType t = form == MatForm::kF16 ? DataType::kF16 : DataType::kBF16;
+          w = Apply(g, "Cast", {g.AddConstant("w", *Convert(RandomF32({64, 48}, 2), t))},
+                    {{"to", int64_t{1}}});
+        } else {
+          w = Apply(g, "DequantizeLinear",
+                    {g.AddConstant("w", RandomInts(DataType::kI8, {64, 48}, 2, -63, 63)),
+                     g.AddConstant("ws", RandomF32({48}, 4, 0.002f, 0.004f))},
+                    {{"axis", int64_t{1}}});
+        }
+        Value* a = x;
+        if (form == MatForm::kI8Static) {
+          Value* s = g.AddConstant("s", Tensor::Scalar<float>(0.02f));
+          Value* z = g.AddConstant("z", Tensor::Scalar<uint8_t>(131));
+          a = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
+        } else if (form == MatForm::kI8Dynamic) {
+          Node* n =
+              g.AddNode({.op = "DynamicQuantizeLinear", .inputs = {x}, .outputs = {"q", "s", "z"}});
+          a = Apply(g, "DequantizeLinear", {n->output(0), n->output(1), n->output(2)});
+        }
+        Value* y =
+            Apply(g, "Add", {Apply(g, "MatMul", {a, w}), g.AddConstant("b", RandomF32({48}, 3))});
+        if (gelu) y = Apply(g, "Gelu", {y});
+        g.AddOutput(y);
+        const Tolerance t = form == MatForm::kBF16 && DetectCpuFeatures().bf16
+                                ? Tolerance{2e-2f, 1e-3f}
+                                : Tolerance{3e-5f, 1e-6f};
+        const Outcome o = Compare(std::move(g), {RandomF32(x_shape, 1, -2, 2)}, t);
+        EXPECT_LE(o.disagreement, 1) << static_cast<int>(form) << "\n" << Steps(o);
+        EXPECT_TRUE(Uses(o, "matmul")) << Steps(o);
+        if (form == MatForm::kI8Static || form == MatForm::kI8Dynamic) {
+          EXPECT_TRUE(RunsOnIntegers(o)) << Steps(o);
+        }
+      }
+    }
+  }
+}
+
+TEST(GemmLowering, TransposedWeightsAndBias) {
+  for (const int64_t trans : {0, 1}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32({5, 32}));
+    const Shape ws = trans != 0 ? Shape{20, 32} : Shape{32, 20};
+    g.AddOutput(Apply(
+        g, "Relu",
+        {Apply(g, "Gemm",
+               {x, g.AddConstant("w", RandomF32(ws, 2)), g.AddConstant("b", RandomF32({20}, 3))},
+               {{"transB", trans}})}));
+    const Outcome o = Compare(std::move(g), {RandomF32({5, 32}, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_EQ(o.steps.size(), 1u) << Steps(o);
+  }
+}
+
+TEST(BatchMatMulLowering, AttentionFoldsItsTransposes) {
+  Graph g = NewGraph();
+  const auto heads = [&](const std::string& name, std::vector<int64_t> perm) {
+    Value* v = g.AddInput(name, F32({2, 9, 4, 16}));  // [batch, sequence, heads, depth]
+    return Apply(g, "Transpose", {v}, {{"perm", std::move(perm)}});
+  };
+  Value* q = heads("q", {0, 2, 1, 3});
+  Value* k = heads("k", {0, 2, 3, 1});
+  Value* v = heads("v", {0, 2, 1, 3});
+  Value* s =
+      Apply(g, "Div", {Apply(g, "MatMul", {q, k}), g.AddConstant("c", Tensor::Scalar(4.0f))});
+  Value* a = Apply(g, "MatMul", {Apply(g, "Softmax", {s}), v});
+  g.AddOutput(Apply(g, "Transpose", {a}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}}));
+  const Shape shape = {2, 9, 4, 16};
+  const Outcome o = Compare(
+      std::move(g), {RandomF32(shape, 1), RandomF32(shape, 2), RandomF32(shape, 3)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+  EXPECT_FALSE(Uses(o, "transpose")) << Steps(o);
+  EXPECT_EQ(o.steps.size(), 3u) << Steps(o);
+}
+
+TEST(BatchMatMulLowering, BroadcastsBatchDimensions) {
+  Graph g = NewGraph();
+  Value* a = g.AddInput("a", F32({3, 1, 4, 5}));
+  Value* b = g.AddInput("b", F32({2, 5, 6}));
+  g.AddOutput(Apply(g, "MatMul", {a, b}));
+  const Outcome o =
+      Compare(std::move(g), {RandomF32({3, 1, 4, 5}, 1), RandomF32({2, 5, 6}, 2)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Everything else, in both layouts: a 1×1 convolution in front makes its result channels last.
+
+struct OpCase {
+  std::string name;
+  std::function<Value*(Graph&, Value*)> build;  // from an f32 [2, 8, 6, 5]
+  std::string rule;                             // "" : any
+};
+
+class OpLowering : public testing::TestWithParam<OpCase> {};
+
+Value* I64(Graph& g, std::vector<int64_t> v) {
+  return g.AddConstant("i", Tensor::Of<int64_t>({static_cast<int64_t>(v.size())}, v));
+}
+
+const OpCase kOpCases[] = {
+    {"LeakyRelu", [](Graph& g, Value* x) { return Apply(g, "LeakyRelu", {x}); }, "eltwise"},
+    {"Tanh", [](Graph& g, Value* x) { return Apply(g, "Tanh", {x}); }, "eltwise"},
+    {"Exp", [](Graph& g, Value* x) { return Apply(g, "Exp", {x}); }, "eltwise"},
+    {"Abs", [](Graph& g, Value* x) { return Apply(g, "Abs", {x}); }, "eltwise"},
+    {"Neg", [](Graph& g, Value* x) { return Apply(g, "Neg", {x}); }, "eltwise"},
+    {"Round", [](Graph& g, Value* x) { return Apply(g, "Round", {x}); }, "eltwise"},
+    {"Softplus", [](Graph& g, Value* x) { return Apply(g, "Softplus", {x}); }, "eltwise"},
+    {"HardSigmoid", [](Graph& g, Value* x) { return Apply(g, "HardSigmoid", {x}); }, "eltwise"},
+    {"Elu", [](Graph& g, Value* x) { return Apply(g, "Elu", {x}); }, "eltwise"},
+    {"Clip6",
+     [](Graph& g, Value* x) {
+       return Apply(
+           g, "Clip",
+           {x, g.AddConstant("l", Tensor::Scalar(0.0f)), g.AddConstant("h", Tensor::Scalar(0.5f))});
+     },
+     "eltwise"},
+    {"ScaleByScalar",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Mul", {g.AddConstant("c", Tensor::Scalar(3.0f)), x});
+     },
+     "eltwise"},
+    {"AddPerChannel",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Add", {x, g.AddConstant("c", RandomF32({8, 1, 1}, 4))});
+     },
+     "binary"},
+    {"MulByColumn",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Mul", {g.AddConstant("c", RandomF32({6, 1}, 4)), x});
+     },
+     "binary"},
+    {"PowSquare",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Pow", {x, g.AddConstant("c", Tensor::Scalar(2.0f))});
+     },
+     "binary"},
+    {"PRelu",
+     [](Graph& g, Value* x) {
+       return Apply(g, "PRelu", {x, g.AddConstant("c", RandomF32({8, 1, 1}, 4))});
+     },
+     "binary"},
+    {"SelfProduct", [](Graph& g, Value* x) { return Apply(g, "Mul", {x, x}); }, "binary"},
+    {"SqueezeExcite",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Mul", {x, Apply(g, "Sigmoid", {Apply(g, "GlobalAveragePool", {x})})});
+     },
+     "binary"},
+    {"MaxPoolCeil",
+     [](Graph& g, Value* x) {
+       return Apply(g, "MaxPool", {x},
+                    {{"kernel_shape", std::vector<int64_t>{3, 3}},
+                     {"strides", std::vector<int64_t>{2, 2}},
+                     {"ceil_mode", int64_t{1}}});
+     },
+     "pool"},
+    {"AveragePoolPadded",
+     [](Graph& g, Value* x) {
+       return Apply(g, "AveragePool", {x},
+                    {{"kernel_shape", std::vector<int64_t>{3, 3}},
+                     {"pads", std::vector<int64_t>{1, 1, 1, 1}}});
+     },
+     "pool"},
+    {"AveragePoolCountsPadding",
+     [](Graph& g, Value* x) {
+       return Apply(g, "AveragePool", {x},
+                    {{"kernel_shape", std::vector<int64_t>{2, 3}},
+                     {"pads", std::vector<int64_t>{1, 1, 0, 1}},
+                     {"count_include_pad", int64_t{1}}});
+     },
+     "pool"},
+    {"GlobalMaxPool", [](Graph& g, Value* x) { return Apply(g, "GlobalMaxPool", {x}); }, "pool"},
+    {"ResizeNearest",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Resize",
+                    {x, nullptr, g.AddConstant("s", Tensor::Of<float>({4}, {1, 1, 2, 2}))},
+                    {{"mode", std::string("nearest")},
+                     {"coordinate_transformation_mode", std::string("asymmetric")},
+                     {"nearest_mode", std::string("floor")}});
+     },
+     "resize"},
+    {"ResizeLinear",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Resize",
+                    {x, nullptr, g.AddConstant("s", Tensor::Of<float>({4}, {1, 1, 2, 2}))},
+                    {{"mode", std::string("linear")}});
+     },
+     "resize"},
+    {"SoftmaxChannels",
+     [](Graph& g, Value* x) { return Apply(g, "Softmax", {x}, {{"axis", int64_t{1}}}); },
+     "softmax"},
+    {"LogSoftmaxLast", [](Graph& g, Value* x) { return Apply(g, "LogSoftmax", {x}); }, "softmax"},
+    {"LayerNorm",
+     [](Graph& g, Value* x) {
+       return Apply(
+           g, "LayerNormalization",
+           {x, g.AddConstant("s", RandomF32({5}, 4)), g.AddConstant("b", RandomF32({5}, 5))});
+     },
+     "layer_norm"},
+    {"Flatten", [](Graph& g, Value* x) { return Apply(g, "Flatten", {x}); }, ""},
+    {"TransposeToLast",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Transpose", {x}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}});
+     },
+     ""},
+    {"TransposeFromLast",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Relu",
+                    {Apply(g, "Transpose", {x}, {{"perm", std::vector<int64_t>{0, 3, 1, 2}}})});
+     },
+     ""},
+    {"TransposeAny",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Transpose", {x}, {{"perm", std::vector<int64_t>{2, 0, 3, 1}}});
+     },
+     "transpose"},
+    {"ConcatChannels",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Concat",
+                    {x, Apply(g, "Relu", {x}), g.AddConstant("c", RandomF32({2, 3, 6, 5}, 4))},
+                    {{"axis", int64_t{1}}});
+     },
+     "concat"},
+    {"ConcatRows",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Concat", {x, Apply(g, "Relu", {x})}, {{"axis", int64_t{-1}}});
+     },
+     "concat"},
+    {"SliceSteps",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Slice",
+                    {x, I64(g, {-1, 1}), I64(g, {-100, 100}), I64(g, {1, 2}), I64(g, {-2, 2})});
+     },
+     "slice"},
+    {"SplitChannels",
+     [](Graph& g, Value* x) {
+       Node* n = g.AddNode({.op = "Split",
+                            .inputs = {x, I64(g, {3, 5})},
+                            .outputs = {"a", "b"},
+                            .attributes = {{"axis", int64_t{1}}}});
+       g.AddOutput(n->output(0));
+       return n->output(1);
+     },
+     "split"},
+    {"Expand",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Expand", {Apply(g, "GlobalAveragePool", {x}), I64(g, {2, 8, 3, 4})});
+     },
+     "expand"},
+    {"PadZeros",
+     [](Graph& g, Value* x) { return Apply(g, "Pad", {x, I64(g, {0, 1, 2, 0, 0, 0, 1, 3})}); },
+     "pad"},
+    {"DepthToSpaceDcr",
+     [](Graph& g, Value* x) { return Apply(g, "DepthToSpace", {x}, {{"blocksize", int64_t{2}}}); },
+     "depth_to_space"},
+    {"DepthToSpaceCrd",
+     [](Graph& g, Value* x) {
+       return Apply(g, "DepthToSpace", {x},
+                    {{"blocksize", int64_t{2}}, {"mode", std::string("CRD")}});
+     },
+     "depth_to_space"},
+    {"GatherChannels",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Gather", {x, I64(g, {7, -8, 3})}, {{"axis", int64_t{1}}});
+     },
+     "gather"},
+    {"QuantizedAddRelu",
+     [](Graph& g, Value* x) {
+       Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
+       Value* z = g.AddConstant("z", Tensor::Scalar<uint8_t>(128));
+       Value* d = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
+       Value* y = Apply(g, "Relu", {Apply(g, "Add", {d, d})});
+       return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {y, s, z}), s, z});
+     },
+     "quantized_add"},
+    {"QuantizedMean",
+     [](Graph& g, Value* x) {
+       Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
+       Value* z = g.AddConstant("z", Tensor::Scalar<int8_t>(-3));
+       Value* d = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
+       return Apply(g, "GlobalAveragePool", {d});
+     },
+     "quantized_mean"},
+    {"QuantizedMaxPoolStaysInteger",
+     [](Graph& g, Value* x) {
+       Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
+       Value* z = g.AddConstant("z", Tensor::Scalar<uint8_t>(128));
+       Value* d = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
+       Value* p = Apply(g, "MaxPool", {d}, {{"kernel_shape", std::vector<int64_t>{2, 2}}});
+       return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {p, s, z}), s, z});
+     },
+     "pool"},
+};
+
+TEST_P(OpLowering, AgreesWithTheReferenceInBothLayouts) {
+  for (const bool channels_last : {false, true}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32({2, 8, 6, 5}));
+    if (channels_last) {
+      Tensor eye = RandomF32({8, 8, 1, 1}, 1, 0, 0);
+      for (int i = 0; i < 8; ++i) eye.mutable_data<float>()[i * 9] = 1;
+      x = Apply(g, "Conv", {x, g.AddConstant("eye", eye)});
+    }
+    g.AddOutput(GetParam().build(g, x));
+    const Outcome o = Compare(std::move(g), {RandomF32({2, 8, 6, 5}, 1, -2, 2)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << "channels_last " << channels_last << "\n" << Steps(o);
+    // Behind a convolution, activations and additions become part of it.
+    if (!GetParam().rule.empty() && !channels_last) {
+      EXPECT_TRUE(Uses(o, GetParam().rule)) << Steps(o);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, OpLowering, testing::ValuesIn(kOpCases),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace halftone

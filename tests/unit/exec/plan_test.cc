@@ -1,0 +1,147 @@
+#include "core/exec/plan.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "core/ops/evaluate.h"
+#include "tests/testing/random_tensor.h"
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A small network with symbolic batch and size: conv → relu → pool → flatten … → two outputs.
+Graph SmallNet() {
+  Graph g("net");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{Dim("batch"), 3, Dim("h"), Dim("w")}});
+  Node* conv = g.AddNode({.op = "Conv",
+                          .name = "conv",
+                          .inputs = {x, g.AddConstant("w", RandomF32({8, 3, 3, 3}, 1))},
+                          .outputs = {"c"}});
+  Node* relu = g.AddNode({.op = "Relu", .inputs = {conv->output(0)}, .outputs = {"r"}});
+  Node* pool =
+      g.AddNode({.op = "GlobalAveragePool", .inputs = {relu->output(0)}, .outputs = {"p"}});
+  Node* flat = g.AddNode({.op = "Flatten", .inputs = {pool->output(0)}, .outputs = {"f"}});
+  Node* fc = g.AddNode({.op = "MatMul",
+                        .inputs = {flat->output(0), g.AddConstant("m", RandomF32({8, 4}, 2))},
+                        .outputs = {"y"}});
+  g.AddOutput(fc->output(0));
+  g.AddOutput(relu->output(0));
+  EXPECT_THAT(InferShapes(g), IsOk());
+  return g;
+}
+
+void ExpectAgreement(Context& context, const Graph& reference, const Tensor& x) {
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, EvaluateGraph(reference, {x}));
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> got, context.Run({x}));
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_LE(Disagreement(got[i], want[i], kAccumulate), 1) << "output " << i;
+  }
+}
+
+TEST(Plan, ServesChangingShapesFromOneContext) {
+  const Graph g = SmallNet();
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(g.Clone(), {.max_specializations = 2}));
+  Context context(plan);
+  const Shape shapes[] = {{1, 3, 8, 8}, {4, 3, 8, 8}, {1, 3, 12, 7}, {1, 3, 8, 8}, {2, 3, 30, 30}};
+  for (int round = 0; round < 2; ++round) {
+    for (const Shape& s : shapes) ExpectAgreement(context, g, RandomF32(s, 5 + round));
+  }
+}
+
+TEST(Plan, PacksWeightsOnceForAllShapes) {
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {}));
+  HT_ASSERT_OK(plan->Prepare({Shape{1, 3, 8, 8}}));
+  const int64_t packed = plan->memory().packed_bytes;
+  EXPECT_GT(packed, 0);
+  for (int64_t n = 2; n < 6; ++n) HT_ASSERT_OK(plan->Prepare({Shape{n, 3, 8, 8}}));
+  EXPECT_EQ(plan->memory().packed_bytes, packed);
+}
+
+TEST(Context, GivesTheArenaOfALargeBatchBack) {
+  const Graph g = SmallNet();
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(g.Clone(), {}));
+  Context context(plan);
+  HT_ASSERT_OK(context.Run({RandomF32({1, 3, 16, 16}, 1)}));
+  const int64_t small = context.arena_bytes();
+  HT_ASSERT_OK(context.Run({RandomF32({64, 3, 128, 128}, 1)}));
+  EXPECT_GT(context.arena_bytes(), 10 * small);
+  for (int i = 0; i < 200; ++i) HT_ASSERT_OK(context.Run({RandomF32({1, 3, 16, 16}, 1)}));
+  EXPECT_EQ(context.arena_bytes(), small);
+  ExpectAgreement(context, g, RandomF32({1, 3, 16, 16}, 9));
+}
+
+TEST(Plan, RunsFromManyThreads) {
+  const Graph g = SmallNet();
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(g.Clone(), {}));
+  std::vector<std::thread> threads;
+  for (uint32_t t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      SetIntraOpThreads(1);
+      Context context(plan);
+      for (int64_t i = 0; i < 20; ++i) {
+        ExpectAgreement(context, g, RandomF32({1 + i % 3, 3, 8, 8}, t * 100 + i));
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+}
+
+TEST(Plan, RejectsInputsThatDoNotFit) {
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {}));
+  Context context(plan);
+  EXPECT_THAT(context.Run({}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("want 1")));
+  EXPECT_THAT(context.Run({RandomF32({1, 4, 8, 8}, 1)}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("input 'x': got shape [1,4,8,8], want [batch,3,h,w]")));
+  EXPECT_THAT(context.Run({RandomInts(DataType::kU8, {1, 3, 8, 8}, 1, 0, 9)}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("got u8, want f32")));
+  EXPECT_THAT(context.Run({RandomF32({1, 3, 8}, 1)}), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(Plan, TooSmallAnImageIsAnErrorNotACrash) {
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {}));
+  Context context(plan);
+  EXPECT_FALSE(context.Run({RandomF32({1, 3, 1, 1}, 1)}).ok());
+  HT_EXPECT_OK(context.Run({RandomF32({1, 3, 8, 8}, 1)}));
+}
+
+TEST(Plan, DataDependentShapesRun) {
+  Graph g("nonzero");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{Dim("n")}});
+  Node* nz = g.AddNode({.op = "NonZero", .inputs = {x}, .outputs = {"i"}});
+  Node* t = g.AddNode({.op = "Transpose", .inputs = {nz->output(0)}, .outputs = {"t"}});
+  g.AddOutput(t->output(0));
+  HT_ASSERT_OK(InferShapes(g));
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {}));
+  Context context(plan);
+  HT_ASSERT_OK_AND_ASSIGN(auto a, context.Run({Tensor::Of<float>({4}, {0, 3, 0, 1})}));
+  EXPECT_EQ(a[0].ToString(), "i64[2,1] {1, 3}");
+  HT_ASSERT_OK_AND_ASSIGN(auto b, context.Run({Tensor::Of<float>({4}, {0, 0, 0, 7})}));
+  EXPECT_EQ(b[0].ToString(), "i64[1,1] {3}");
+}
+
+TEST(Plan, OutputsThatAreInputsOrConstants) {
+  Graph g("pass");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{2}});
+  g.AddOutput(x);
+  g.AddOutput(g.AddConstant("c", Tensor::Of<float>({1}, {5})));
+  g.AddOutput(x);
+  HT_ASSERT_OK(InferShapes(g));
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {}));
+  Context context(plan);
+  HT_ASSERT_OK_AND_ASSIGN(auto out, context.Run({Tensor::Of<float>({2}, {1, 2})}));
+  EXPECT_EQ(out[0].ToString(), "f32[2] {1, 2}");
+  EXPECT_EQ(out[1].ToString(), "f32[1] {5}");
+  EXPECT_EQ(out[2].ToString(), "f32[2] {1, 2}");
+}
+
+}  // namespace
+}  // namespace halftone

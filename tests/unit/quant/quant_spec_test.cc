@@ -1,0 +1,176 @@
+#include "core/quant/quant_spec.h"
+
+#include <random>
+#include <string>
+#include <vector>
+
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(QuantSpec, Int8AloneIsPerChannelAndAuto) {
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec spec, QuantSpec::Parse("int8"));
+  EXPECT_EQ(spec, (QuantSpec{.weights = WeightType::kI8}));
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec longer, QuantSpec::Parse("int8/per-channel/auto"));
+  EXPECT_EQ(longer, spec);
+  EXPECT_EQ(longer.ToString(), "int8");
+}
+
+struct FieldsCase {
+  std::string text;
+  QuantSpec want;
+};
+class QuantSpecFields : public ::testing::TestWithParam<FieldsCase> {};
+
+TEST_P(QuantSpecFields, ParsesAndPrintsBack) {
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec got, QuantSpec::Parse(GetParam().text));
+  EXPECT_EQ(got, GetParam().want);
+  EXPECT_EQ(got.ToString(), GetParam().text);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Canonical, QuantSpecFields,
+    ::testing::Values(FieldsCase{"fp32", {}}, FieldsCase{"fp16", {.weights = WeightType::kF16}},
+                      FieldsCase{"bf16", {.weights = WeightType::kBF16}},
+                      FieldsCase{"int8/per-tensor/static",
+                                 {.weights = WeightType::kI8,
+                                  .activations = ActivationMode::kStatic,
+                                  .granularity = PerTensor{}}},
+                      FieldsCase{"int8/per-group-64/weight-only/affine",
+                                 {.weights = WeightType::kI8,
+                                  .activations = ActivationMode::kWeightOnly,
+                                  .granularity = PerGroup{64},
+                                  .scheme = QuantScheme::kAffine}},
+                      FieldsCase{"int8/per-channel/static/calib=a%2Fb",
+                                 {.weights = WeightType::kI8,
+                                  .activations = ActivationMode::kStatic,
+                                  .calibration_set = "a/b"}},
+                      FieldsCase{
+                          "int8;node=/block1/conv=fp32;node=a%3Bb%3D%25%20=bf16;op=Gemm=fp16",
+                          {.weights = WeightType::kI8,
+                           .op_overrides = {{"Gemm", WeightType::kF16}},
+                           .node_overrides = {{"/block1/conv", WeightType::kF32},
+                                              {"a;b=% ", WeightType::kBF16}}}}));
+
+struct BadCase {
+  std::string name, text, want;
+};
+class QuantSpecErrors : public ::testing::TestWithParam<BadCase> {};
+
+TEST_P(QuantSpecErrors, SayWhatWasExpectedAndWhere) {
+  EXPECT_THAT(QuantSpec::Parse(GetParam().text),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().want)));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Bad, QuantSpecErrors,
+    ::testing::Values(
+        BadCase{"Empty", "", "position 0: got '', want fp32, fp16, bf16 or int8"},
+        BadCase{"Type", "int7", "position 0: got 'int7', want fp32, fp16, bf16 or int8"},
+        BadCase{"Granularity", "int8/per-row/static", "position 5: got 'per-row', want per-tensor"},
+        BadCase{"GroupOfZero", "int8/per-group-0/static", "N > 0"},
+        BadCase{"GroupNotCanonical", "int8/per-group-064/static", "N > 0"},
+        BadCase{"ModeMissing", "int8/per-tensor", "position 15: got '', want the mode static"},
+        BadCase{"Mode", "int8/per-tensor/sometimes", "position 16: got 'sometimes'"},
+        BadCase{"Option", "int8/per-tensor/static/fast",
+                "position 23: got 'fast', want the option"},
+        BadCase{"OptionsOfFloat", "fp16/per-tensor/static",
+                "position 5: got 'per-tensor', want nothing"},
+        BadCase{"CalibrationName",
+                "int8/per-tensor/static/calib=", "position 29: got '', want a name"},
+        BadCase{"OverrideForm", "int8;op=Conv", "position 5: got 'op=Conv', want op=OP_TYPE=TYPE"},
+        BadCase{"OverrideKind", "int8;layer=Conv=fp32", "want op=OP_TYPE=TYPE or node="},
+        BadCase{"OverrideType", "int8;op=Conv=int4", "position 13: got 'int4', want fp32"},
+        BadCase{"OverrideToInt8", "fp16;op=Conv=int8", "needs an int8 spec"},
+        BadCase{"OverrideTwice", "int8;op=Conv=fp32;op=Conv=fp16", "position 18"},
+        BadCase{"EscapeCutShort", "int8;node=a%3=fp32", "position 10: got 'a%3', want a name"},
+        BadCase{"RawSpace", "int8;node=a b=fp32", "position 10: got 'a b', want a name"}),
+    [](const auto& info) { return info.param.name; });
+
+QuantSpec RandomSpec(std::mt19937& rng) {
+  const auto pick = [&](int n) { return static_cast<int>(rng() % n); };
+  const auto name = [&] {
+    std::string s(1 + pick(6), ' ');
+    for (char& c : s) c = static_cast<char>(pick(256));
+    return s;
+  };
+  QuantSpec spec;
+  spec.weights = static_cast<WeightType>(pick(4));
+  const bool int8 = spec.weights == WeightType::kI8;
+  if (int8) {
+    spec.activations = static_cast<ActivationMode>(pick(4));
+    const std::vector<Granularity> all = {PerTensor{}, PerChannel{}, PerGroup{1 + pick(1000)}};
+    spec.granularity = all[pick(3)];
+    spec.scheme = static_cast<QuantScheme>(pick(2));
+    if (pick(2) == 0) spec.calibration_set = name();
+  }
+  for (int i = pick(3); i > 0; --i) {
+    spec.op_overrides[name()] = static_cast<WeightType>(pick(int8 ? 4 : 3));
+  }
+  for (int i = pick(3); i > 0; --i) {
+    spec.node_overrides[name()] = static_cast<WeightType>(pick(int8 ? 4 : 3));
+  }
+  return spec;
+}
+
+TEST(QuantSpec, RandomSpecsRoundTrip) {
+  std::mt19937 rng(20);
+  for (int i = 0; i < 2000; ++i) {
+    const QuantSpec spec = RandomSpec(rng);
+    const std::string text = spec.ToString();
+    HT_ASSERT_OK_AND_ASSIGN(const QuantSpec back, QuantSpec::Parse(text));
+    EXPECT_EQ(back, spec) << text;
+    EXPECT_EQ(back.ToString(), text);
+  }
+}
+
+TEST(QuantSpec, ParsingRandomTextNeverDoesMoreThanFail) {
+  std::mt19937 rng(21);
+  const std::string alphabet = "int8fp16/per-tensor;=%calib23node ";
+  for (int i = 0; i < 5000; ++i) {
+    std::string text(rng() % 40, ' ');
+    for (char& c : text) c = alphabet[rng() % alphabet.size()];
+    const auto spec = QuantSpec::Parse(text);
+    if (spec.ok()) continue;
+    EXPECT_THAT(spec, StatusIs(absl::StatusCode::kInvalidArgument));
+  }
+}
+
+TEST(QuantSpec, ValidateRefusesContradictions) {
+  EXPECT_THAT((QuantSpec{.weights = WeightType::kF16, .granularity = PerTensor{}}.Validate()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT((QuantSpec{.weights = WeightType::kI8,
+                         .activations = ActivationMode::kDynamic,
+                         .calibration_set = "x"}
+                   .Validate()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("belongs to static")));
+  EXPECT_THAT((QuantSpec{.weights = WeightType::kF16, .op_overrides = {{"Conv", WeightType::kI8}}}
+                   .Validate()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST(QuantSpec, ValidateNamesWhatIsNotAvailable) {
+  EXPECT_THAT((QuantSpec{.weights = WeightType::kI8, .granularity = PerGroup{}}.Validate()),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("per-group")));
+  EXPECT_THAT((QuantSpec{.weights = WeightType::kI8, .scheme = QuantScheme::kAffine}.Validate()),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("affine")));
+  HT_EXPECT_OK((QuantSpec{.weights = WeightType::kI8,
+                          .activations = ActivationMode::kWeightOnly,
+                          .scheme = QuantScheme::kAffine}
+                    .Validate()));
+}
+
+TEST(PrecisionFor, NodeBeatsOperatorBeatsWeights) {
+  const QuantSpec spec{.weights = WeightType::kI8,
+                       .op_overrides = {{"Conv", WeightType::kF16}},
+                       .node_overrides = {{"c1", WeightType::kF32}}};
+  EXPECT_EQ(PrecisionFor(spec, "Conv", "c1"), WeightType::kF32);
+  EXPECT_EQ(PrecisionFor(spec, "Conv", "c2"), WeightType::kF16);
+  EXPECT_EQ(PrecisionFor(spec, "Gemm", "g"), WeightType::kI8);
+}
+
+}  // namespace
+}  // namespace halftone

@@ -1,0 +1,242 @@
+#include "core/variant/build_variant.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/graph/graph.h"
+#include "core/quant/error_stats.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/unit/variant/variant_test_util.h"
+
+namespace halftone {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Ge;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr CpuFeatures kVnni = {.avx2 = true, .avx512 = true, .vnni = true};
+constexpr CpuFeatures kNoVnni = {.avx2 = true};
+
+QuantSpec Spec(const std::string& text) { return QuantSpec::Parse(text).value(); }
+
+absl::StatusOr<BuiltVariant> Build(const Graph& graph, const std::string& spec,
+                                   const SampleSet* samples, CpuFeatures features = kVnni) {
+  return BuildVariant(graph, Spec(spec),
+                      {.features = features, .samples = samples, .runner = ReferenceRunner()});
+}
+
+TEST(ResolveSpec, AutoIsStaticWithSamplesAndDynamicWithout) {
+  EXPECT_EQ(ResolveSpec(Spec("int8"), true).ToString(), "int8/per-channel/static");
+  EXPECT_EQ(ResolveSpec(Spec("int8"), false).ToString(), "int8/per-channel/dynamic");
+  EXPECT_EQ(ResolveSpec(Spec("fp16"), true).ToString(), "fp16");
+}
+
+TEST(BuildVariant, ReportsWhatItMeasured) {
+  const Graph fp32 = ClassifierNet();
+  const SampleSet samples = RealSamples(20);
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "int8", &samples));
+  const VariantReport& r = built.report;
+  EXPECT_EQ(r.spec, "int8/per-channel/static");
+  EXPECT_EQ(r.isa_class, "vnni");
+  EXPECT_EQ(r.sample_source, "calibration set 'real' (20 samples)");
+  EXPECT_EQ(r.sample_count, 20);
+  EXPECT_GT(r.sqnr_db, 25);
+  EXPECT_LT(r.sqnr_db, 60);
+  EXPECT_GE(r.top1_agreement, 0.9);
+  EXPECT_GT(r.max_abs_error, 0);
+  EXPECT_EQ(r.fp32_weight_bytes, 4 * (8 * 27 + 128 * 10));
+  EXPECT_LT(r.weight_bytes, r.fp32_weight_bytes / 3);
+  EXPECT_GT(r.latency_seconds, 0);
+  EXPECT_DOUBLE_EQ(r.speedup, r.fp32_latency_seconds / r.latency_seconds);
+  ASSERT_EQ(r.layers.size(), 2u);
+  EXPECT_EQ(r.layers[0].node, "n_c1");
+  EXPECT_EQ(r.layers[0].precision, "int8");
+  for (const LayerReport& l : r.layers) {
+    EXPECT_GT(l.sqnr_db, 25) << l.node;
+    EXPECT_LT(l.sqnr_db, kMaxSqnrDb) << l.node;
+  }
+  ASSERT_EQ(r.coverage.size(), 2u);
+  EXPECT_EQ(r.coverage[0].op, "Conv");
+  EXPECT_EQ(r.coverage[0].quantized, 1);
+}
+
+TEST(BuildVariant, TheSqnrInTheReportIsThatOfTheGraph) {
+  const Graph fp32 = ClassifierNet();
+  const SampleSet samples = RealSamples(5);
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "fp16", &samples));
+  ErrorStats stats;
+  for (const auto& sample : samples.samples) {
+    stats.Add(EvaluateGraph(fp32, sample).value()[0].data<float>(),
+              EvaluateGraph(built.graph, sample).value()[0].data<float>());
+  }
+  EXPECT_DOUBLE_EQ(built.report.sqnr_db, stats.sqnr_db());
+  EXPECT_GT(stats.sqnr_db(), 60);
+}
+
+TEST(BuildVariant, StaticWithoutSamplesIsRefused) {
+  EXPECT_THAT(Build(ClassifierNet(), "int8/per-channel/static", nullptr),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("calibration samples")));
+}
+
+TEST(BuildVariant, Fp32IsNotAVariantToBuild) {
+  EXPECT_THAT(Build(ClassifierNet(), "fp32", nullptr),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the spec says fp32")));
+}
+
+TEST(BuildVariant, WithoutSamplesItSaysThatTheyWereGenerated) {
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(ClassifierNet(), "bf16", nullptr));
+  EXPECT_THAT(built.report.sample_source, StartsWith("GENERATED samples (8)"));
+  EXPECT_THAT(built.report.warnings, Contains(HasSubstr("GENERATED")));
+  EXPECT_GT(built.report.sqnr_db, 40);
+}
+
+TEST(BuildVariant, AModelThatRefusesGeneratedInputsIsBuiltAllTheSame) {
+  GraphMaker m;
+  Value* ids = m.graph().AddInput("ids", {DataType::kI64, Dims{1, 3}});
+  // Generated indices go up to 3, this table has one row.
+  Value* e = m.Node("Gather", "e", {m.Constant("table", RandomTensor({1, 4}, 1)), ids}, {1, 3, 4});
+  m.Output(m.Node("MatMul", "y", {e, m.Constant("w", RandomTensor({4, 2}, 1))}, {1, 3, 2}));
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(m.graph(), "fp16", nullptr));
+  EXPECT_EQ(built.report.sample_count, 0);
+  EXPECT_THAT(built.report.warnings, Contains(StartsWith("not compared with fp32")));
+}
+
+TEST(BuildVariant, ALossIsFlaggedAndNamesTheLayers) {
+  GraphMaker m;
+  Value* x = m.Input("x", {1, 3, 4, 4});
+  Value* bad = m.Conv("bad", x, 3, 8);
+  Tensor w = m.graph().FindValue("bad_w")->constant();
+  // One huge channel ruins a per-tensor scale for the others.
+  w.mutable_data<float>()[0] = 3000;
+  Value* pick = m.Constant("pick_w", [] {
+    Tensor t = RandomTensor({2, 8, 1, 1}, 9);
+    t.mutable_data<float>()[0] = t.mutable_data<float>()[8] = 0;
+    return t;
+  }());
+  m.Output(m.Node("Conv", "y", {bad, pick}, {1, 2, 4, 4}));
+  const SampleSet samples = RealSamples(4);
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
+                          Build(m.graph(), "int8/per-tensor/weight-only", &samples));
+  EXPECT_LT(built.report.sqnr_db, 20);
+  EXPECT_THAT(built.report.warnings,
+              Contains(AllOf(HasSubstr("output 'y': SQNR"), HasSubstr("n_y ("))));
+}
+
+TEST(BuildVariant, WithoutVnniWeightsUse7BitsAndTheReportSaysSo) {
+  const SampleSet samples = RealSamples(4);
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
+                          Build(ClassifierNet(), "int8", &samples, kNoVnni));
+  EXPECT_EQ(built.report.isa_class, "no-vnni");
+  EXPECT_THAT(built.report.warnings, Contains(HasSubstr("no VNNI")));
+  for (const int8_t q : built.graph.FindValue("w1_quantized")->constant().data<int8_t>()) {
+    EXPECT_LE(std::abs(int{q}), 63);
+  }
+  HT_ASSERT_OK_AND_ASSIGN(
+      const BuiltVariant weights,
+      Build(ClassifierNet(), "int8/per-channel/weight-only", &samples, kNoVnni));
+  EXPECT_THAT(weights.report.warnings, Not(Contains(HasSubstr("no VNNI"))));
+}
+
+TEST(BuildVariant, TheSameClassForEverySampleIsCalledOut) {
+  Graph fp32 = ClassifierNet();
+  SampleSet samples = RealSamples(1);
+  samples.samples.push_back(samples.samples[0]);
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "fp16", &samples));
+  EXPECT_THAT(built.report.warnings, Contains(HasSubstr("same class for every sample")));
+}
+
+TEST(BuildVariant, ProgressNeverGoesBackAndEndsAtOne) {
+  const SampleSet samples = RealSamples(6);
+  std::vector<double> fractions;
+  std::vector<std::string> stages;
+  HT_ASSERT_OK(BuildVariant(ClassifierNet(), Spec("int8"),
+                            {.samples = &samples,
+                             .progress =
+                                 [&](const Progress& p) {
+                                   fractions.push_back(p.fraction);
+                                   if (stages.empty() || stages.back() != p.stage) {
+                                     stages.push_back(p.stage);
+                                   }
+                                 },
+                             .runner = ReferenceRunner()}));
+  EXPECT_TRUE(std::is_sorted(fractions.begin(), fractions.end()));
+  EXPECT_EQ(fractions.back(), 1);
+  EXPECT_THAT(stages, ElementsAre("calibrate", "quantize", "compile", "compare", "measure"));
+}
+
+TEST(BuildVariant, CancellationStopsBetweenSteps) {
+  const SampleSet samples = RealSamples(6);
+  int polls = 0;
+  EXPECT_THAT(BuildVariant(ClassifierNet(), Spec("int8"),
+                           {.samples = &samples,
+                            .cancelled = [&] { return ++polls == 3; },
+                            .runner = ReferenceRunner()}),
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("during calibrate")));
+  EXPECT_EQ(polls, 3);
+}
+
+TEST(BuildVariant, AWrongSampleNamesItself) {
+  SampleSet samples = RealSamples(2);
+  samples.samples[1] = {};
+  EXPECT_THAT(Build(ClassifierNet(), "int8", &samples),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("calibration sample 1")));
+}
+
+TEST(BuildVariant, IsDeterministic) {
+  const SampleSet samples = RealSamples(6);
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant a, Build(ClassifierNet(), "int8", &samples));
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant b, Build(ClassifierNet(), "int8", &samples));
+  EXPECT_EQ(a.graph.Dump(), b.graph.Dump());
+  for (const Value* v : a.graph.values()) {
+    if (!v->is_constant()) continue;
+    EXPECT_EQ(v->constant().bytes(), b.graph.FindValue(v->name())->constant().bytes()) << v->name();
+  }
+}
+
+TEST(GenerateSamples, FollowTheSignatureAndRepeat) {
+  const Signature signature = {.inputs = {{"x", DataType::kF32, Dims{Dim("batch"), 3, Dim()}},
+                                          {"ids", DataType::kI64, Dims{Dim("batch"), Dim("seq")}},
+                                          {"more", DataType::kI32, Dims{2, Dim("seq")}}}};
+  HT_ASSERT_OK_AND_ASSIGN(const SampleSet a, GenerateSamples(signature, 3));
+  HT_ASSERT_OK_AND_ASSIGN(const SampleSet b, GenerateSamples(signature, 3));
+  ASSERT_EQ(a.samples.size(), 3u);
+  EXPECT_THAT(a.samples[0][0].shape(), ElementsAre(1, 3, 64));
+  EXPECT_THAT(a.samples[0][1].shape(), ElementsAre(1, 64));
+  EXPECT_THAT(a.samples[0][2].shape(), ElementsAre(2, 64));
+  EXPECT_EQ(a.samples[2][0].bytes(), b.samples[2][0].bytes());
+  EXPECT_NE(a.samples[0][0].bytes(), a.samples[1][0].bytes());
+  EXPECT_THAT(a.samples[0][1].data<int64_t>(), ::testing::Each(AllOf(Ge(0), ::testing::Lt(4))));
+}
+
+TEST(PlanVariant, PredictsTheBytesOfTheBuild) {
+  const Graph fp32 = ClassifierNet();
+  const SampleSet samples = RealSamples(2);
+  for (const std::string spec :
+       {"fp16", "bf16", "int8/per-channel/weight-only", "int8/per-tensor/weight-only"}) {
+    HT_ASSERT_OK_AND_ASSIGN(const PlanReport plan, PlanVariant(fp32, Spec(spec), kVnni, true));
+    HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, spec, &samples));
+    EXPECT_EQ(plan.predicted_weight_bytes, built.report.weight_bytes) << spec;
+    EXPECT_EQ(plan.layers.size(), built.report.layers.size());
+    EXPECT_GT(plan.layers[0].sqnr_db, 20);
+  }
+}
+
+TEST(PlanVariant, NamesRisksAndWhatIsNotAvailable) {
+  const Graph fp32 = ClassifierNet();
+  HT_ASSERT_OK_AND_ASSIGN(const PlanReport risky, PlanVariant(fp32, Spec("int8"), kNoVnni, false));
+  EXPECT_EQ(risky.spec, "int8/per-channel/dynamic");
+  EXPECT_THAT(risky.risks, Contains(HasSubstr("no VNNI")));
+  EXPECT_THAT(risky.risks, Contains(HasSubstr("no calibration samples")));
+  HT_ASSERT_OK_AND_ASSIGN(const PlanReport grouped,
+                          PlanVariant(fp32, Spec("int8/per-group-32/weight-only"), kVnni, true));
+  EXPECT_THAT(grouped.unsupported, ElementsAre(HasSubstr("per-group")));
+}
+
+}  // namespace
+}  // namespace halftone
