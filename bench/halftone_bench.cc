@@ -1,0 +1,354 @@
+// Runs one model in one precision, without a server: import, portable passes, quantize, plan, run.
+//
+//   halftone_bench model.onnx --spec int8/per-channel/static --threads 2 --batch 1 --seconds 3
+//   halftone_bench model.onnx --profile --dump       where the time goes, how each node runs
+//   halftone_bench model.onnx --serve --inputs b1=1x3x224x224:x.bin   driven through stdin
+//
+// With --serve, one command per line on stdin and one line of JSON on stdout for each; the first
+// line comes unasked once the model is loaded. bench/README.md describes the protocol, which
+// ort_worker.py speaks too.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "core/base/status_macros.h"
+#include "core/exec/plan.h"
+#include "core/onnx/import.h"
+#include "core/passes/pass.h"
+#include "core/quant/quant_spec.h"
+#include "core/variant/build_variant.h"
+
+namespace halftone {
+namespace {
+
+using nlohmann::json;
+using Request = std::vector<Tensor>;  // in signature order
+
+struct Flags {
+  std::string model;
+  std::string spec = "fp32";
+  int threads = 1;
+  int batch = 1;
+  double seconds = 2;
+  bool serve = false;
+  bool profile = false;
+  bool dump = false;
+  std::vector<std::string> inputs;  // NAME=SHAPE:PATH[,SHAPE:PATH…]
+};
+
+int64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t total = 0;
+  int64_t resident = 0;
+  statm >> total >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// --- inputs --------------------------------------------------------------------------------------
+
+// "1x3x224x224:/path/of/raw/little/endian/bytes"; a scalar has the empty shape ":/path".
+absl::StatusOr<Tensor> ReadTensor(const TensorSignature& wanted, const std::string& text) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits(':', 1));
+  Shape shape;
+  for (absl::string_view dim : absl::StrSplit(parts.first, 'x', absl::SkipEmpty())) {
+    int64_t value = 0;
+    if (!absl::SimpleAtoi(dim, &value)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input '", text, "': '", dim, "' is no dimension, want SHAPE:PATH"));
+    }
+    shape.push_back(value);
+  }
+  HT_ASSIGN_OR_RETURN(Tensor tensor, Tensor::Create(wanted.type, shape));
+  std::error_code error;
+  const auto size = std::filesystem::file_size(parts.second, error);
+  if (error || static_cast<int64_t>(size) != tensor.num_bytes()) {
+    return absl::InvalidArgumentError(absl::StrCat("input '", wanted.name, "': ", parts.second,
+                                                   " has ", error ? 0 : size, " bytes, want ",
+                                                   tensor.num_bytes()));
+  }
+  std::ifstream file(parts.second, std::ios::binary);
+  file.read(reinterpret_cast<char*>(tensor.mutable_raw()), tensor.num_bytes());
+  if (!file) return absl::DataLossError(absl::StrCat("cannot read ", parts.second));
+  return tensor;
+}
+
+absl::Status ReadRequest(const Signature& signature, const std::string& text,
+                         std::map<std::string, Request>& requests) {
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
+  const std::vector<std::string> files = absl::StrSplit(parts.second, ',');
+  if (files.size() != signature.inputs.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("--inputs ", text, ": ", files.size(),
+                                                   " tensors, want ", signature.inputs.size()));
+  }
+  Request& request = requests[parts.first];
+  for (size_t i = 0; i < files.size(); ++i) {
+    HT_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(signature.inputs[i], files[i]));
+    request.push_back(std::move(tensor));
+  }
+  return absl::OkStatus();
+}
+
+// `batch` copies of the rows, for inputs whose first dimension is free.
+absl::StatusOr<Tensor> Repeat(const Tensor& t, int batch) {
+  Shape shape = t.shape();
+  shape[0] *= batch;
+  HT_ASSIGN_OR_RETURN(Tensor repeated, Tensor::Create(t.type(), shape));
+  for (int i = 0; i < batch; ++i) {
+    std::copy_n(t.raw(), t.num_bytes(), repeated.mutable_raw() + i * t.num_bytes());
+  }
+  return repeated;
+}
+
+absl::StatusOr<Request> GenerateRequest(const Signature& signature, int batch) {
+  HT_ASSIGN_OR_RETURN(SampleSet generated, GenerateSamples(signature, 1));
+  Request request = std::move(generated.samples.front());
+  for (size_t i = 0; i < request.size(); ++i) {
+    const Dims& dims = signature.inputs[i].shape;
+    if (batch == 1 || dims.empty() || dims[0].known()) continue;
+    HT_ASSIGN_OR_RETURN(request[i], Repeat(request[i], batch));
+  }
+  return request;
+}
+
+absl::StatusOr<std::map<std::string, Request>> ReadRequests(const Flags& flags,
+                                                            const Signature& signature) {
+  std::map<std::string, Request> requests;
+  for (const std::string& text : flags.inputs) {
+    HT_RETURN_IF_ERROR(ReadRequest(signature, text, requests));
+  }
+  if (requests.empty()) {
+    HT_ASSIGN_OR_RETURN(requests["generated"], GenerateRequest(signature, flags.batch));
+  }
+  return requests;
+}
+
+// --- the model -----------------------------------------------------------------------------------
+
+struct Loaded {
+  std::shared_ptr<const Plan> plan;
+  std::map<std::string, Request> requests;
+  std::string spec;  // as built
+  double load_seconds = 0;
+};
+
+absl::StatusOr<Loaded> Load(const Flags& flags) {
+  HT_ASSIGN_OR_RETURN(const QuantSpec spec, QuantSpec::Parse(flags.spec));
+  const absl::Time start = absl::Now();
+  HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(flags.model));
+  HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
+  HT_ASSIGN_OR_RETURN(const Signature signature, SignatureOf(graph));
+  Loaded loaded{.spec = spec.ToString()};
+  HT_ASSIGN_OR_RETURN(loaded.requests, ReadRequests(flags, signature));
+  if (spec.weights != WeightType::kF32) {
+    // Calibrated on what will be run: the ranges cost the same whatever they are. No comparison
+    // with fp32, which takes most of a build; compare.py looks at the outputs itself.
+    SampleSet samples{.name = "bench", .samples = {loaded.requests.begin()->second}};
+    const BuildOptions options{.threads = flags.threads,
+                               .samples = &samples,
+                               .max_report_samples = 0,
+                               .measure_latency = false};
+    HT_ASSIGN_OR_RETURN(BuiltVariant built, BuildVariant(graph, spec, options));
+    graph = std::move(built.graph);
+    loaded.spec = built.spec.ToString();
+  }
+  HT_ASSIGN_OR_RETURN(loaded.plan, Plan::Create(std::move(graph), {.threads = flags.threads}));
+  loaded.load_seconds = absl::ToDoubleSeconds(absl::Now() - start);
+  return loaded;
+}
+
+// --- measuring -----------------------------------------------------------------------------------
+
+absl::StatusOr<std::vector<double>> Measure(Context& context, const Request& request, int runs) {
+  std::vector<double> seconds;
+  seconds.reserve(runs);
+  for (int i = 0; i < runs; ++i) {
+    const int64_t start = absl::GetCurrentTimeNanos();
+    HT_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, context.Run(request));
+    seconds.push_back(static_cast<double>(absl::GetCurrentTimeNanos() - start) * 1e-9);
+  }
+  return seconds;
+}
+
+// At least three runs, at least `seconds` long.
+absl::StatusOr<std::vector<double>> MeasureFor(Context& context, const Request& request,
+                                               double seconds) {
+  std::vector<double> all;
+  double total = 0;
+  while (all.size() < 3 || total < seconds) {
+    HT_ASSIGN_OR_RETURN(const std::vector<double> one, Measure(context, request, 1));
+    all.push_back(one.front());
+    total += one.front();
+  }
+  return all;
+}
+
+double Quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+// Times are per run; nodes in order of time spent, the rest of the run as the last line.
+void PrintProfile(std::vector<StepInfo> steps, const std::vector<double>& runs) {
+  std::stable_sort(steps.begin(), steps.end(),
+                   [](const StepInfo& a, const StepInfo& b) { return a.seconds > b.seconds; });
+  double total = 0;
+  for (double run : runs) total += run;
+  const double per_run = 1e3 / static_cast<double>(runs.size());
+  absl::FPrintF(stderr, "%9s %6s  %-12s %-14s %-26s %-24s %s\n", "ms", "share", "precision", "rule",
+                "implementation", "op", "node");
+  const auto line = [&](double seconds, const StepInfo& s) {
+    absl::FPrintF(stderr, "%9.3f %5.1f%%  %-12s %-14s %-26s %-24s %s\n", seconds * per_run,
+                  100 * seconds / total, s.precision, s.rule, s.implementation, s.op, s.node);
+  };
+  double in_steps = 0;
+  for (const StepInfo& s : steps) {
+    line(s.seconds, s);
+    in_steps += s.seconds;
+  }
+  line(total - in_steps, {.node = "(between steps, inputs and outputs)"});
+}
+
+void PrintDump(absl::Span<const StepInfo> steps) {
+  absl::FPrintF(stderr, "%-12s %-14s %-26s %-24s %s\n", "precision", "rule", "implementation", "op",
+                "node");
+  for (const StepInfo& s : steps) {
+    absl::FPrintF(stderr, "%-12s %-14s %-26s %-24s %s%s%s\n", s.precision, s.rule, s.implementation,
+                  s.op, s.node, s.detail.empty() ? "" : "  -- ", s.detail);
+  }
+}
+
+json Facts(const Flags& flags, const Loaded& loaded, const Context& context) {
+  const PlanMemory memory = loaded.plan->memory();
+  return {{"engine", "halftone"},
+          {"isa", IsaName(DetectCpuFeatures())},
+          {"model", flags.model},
+          {"spec", loaded.spec},
+          {"threads", flags.threads},
+          {"load_seconds", loaded.load_seconds},
+          {"weight_bytes", memory.weight_bytes},
+          {"packed_bytes", memory.packed_bytes},
+          {"arena_bytes", context.arena_bytes()},
+          {"resident_bytes", ResidentBytes()}};
+}
+
+// --- two ways to drive it ------------------------------------------------------------------------
+
+absl::Status RunOnce(const Flags& flags, const Loaded& loaded) {
+  Context context(loaded.plan);
+  const auto& [name, request] = *loaded.requests.begin();
+  HT_ASSIGN_OR_RETURN(const std::vector<double> first, Measure(context, request, 1));
+  if (flags.dump) {
+    std::vector<Shape> shapes;
+    for (const Tensor& t : request) shapes.push_back(t.shape());
+    HT_ASSIGN_OR_RETURN(const std::vector<StepInfo> steps, loaded.plan->Describe(shapes));
+    PrintDump(steps);
+  }
+  HT_RETURN_IF_ERROR(Measure(context, request, 1).status());
+  if (flags.profile) context.EnableProfile();
+  HT_ASSIGN_OR_RETURN(const std::vector<double> seconds,
+                      MeasureFor(context, request, flags.seconds));
+  if (flags.profile) PrintProfile(context.Profile(), seconds);
+  json result = Facts(flags, loaded, context);
+  result["inputs"] = name;
+  result["first_run_seconds"] = first.front();
+  result["runs"] = seconds.size();
+  for (const auto& [key, q] : {std::pair{"p10", 0.1}, {"p50", 0.5}, {"p90", 0.9}}) {
+    result[absl::StrCat(key, "_seconds")] = Quantile(seconds, q);
+  }
+  std::cout << result.dump() << std::endl;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<json> WriteOutput(Context& context, const Request& request,
+                                 const std::string& path) {
+  HT_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, context.Run(request));
+  HT_ASSIGN_OR_RETURN(const Tensor floats, Convert(outputs.front(), DataType::kF32));
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(floats.raw()), floats.num_bytes());
+  file.close();
+  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path));
+  return json{{"shape", std::vector<int64_t>(floats.shape().begin(), floats.shape().end())}};
+}
+
+absl::StatusOr<json> Execute(const Loaded& loaded, Context& context, const std::string& line) {
+  const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+  if (words.size() != 3) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("command '", line, "', want 'run INPUTS N' or 'output INPUTS PATH'"));
+  }
+  const auto request = loaded.requests.find(words[1]);
+  if (request == loaded.requests.end()) {
+    return absl::NotFoundError(absl::StrCat("no --inputs named '", words[1], "'"));
+  }
+  if (words[0] == "output") return WriteOutput(context, request->second, words[2]);
+  int runs = 0;
+  if (words[0] != "run" || !absl::SimpleAtoi(words[2], &runs) || runs < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("command '", line, "'"));
+  }
+  HT_ASSIGN_OR_RETURN(const std::vector<double> seconds, Measure(context, request->second, runs));
+  return json{{"seconds", seconds},
+              {"arena_bytes", context.arena_bytes()},
+              {"packed_bytes", loaded.plan->memory().packed_bytes},
+              {"resident_bytes", ResidentBytes()}};
+}
+
+absl::Status Serve(const Flags& flags, const Loaded& loaded) {
+  Context context(loaded.plan);
+  std::cout << Facts(flags, loaded, context).dump() << std::endl;
+  for (std::string line; std::getline(std::cin, line);) {
+    const absl::StatusOr<json> answer = Execute(loaded, context, line);
+    std::cout << (answer.ok() ? *answer : json{{"error", answer.status().ToString()}}).dump()
+              << std::endl;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Main(const Flags& flags) {
+  SetIntraOpThreads(flags.threads);
+  HT_ASSIGN_OR_RETURN(const Loaded loaded, Load(flags));
+  return flags.serve ? Serve(flags, loaded) : RunOnce(flags, loaded);
+}
+
+}  // namespace
+}  // namespace halftone
+
+int main(int argc, char** argv) {
+  halftone::Flags flags;
+  CLI::App app("Measures one model in one precision.");
+  app.add_option("model", flags.model, "ONNX file")->required();
+  app.add_option("--spec", flags.spec, "fp32, bf16, fp16, int8/per-channel/static, …");
+  app.add_option("--threads", flags.threads)->check(CLI::PositiveNumber);
+  app.add_option("--batch", flags.batch, "rows, when inputs are generated")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--seconds", flags.seconds, "how long to measure");
+  app.add_flag("--serve", flags.serve, "take commands from stdin");
+  app.add_flag("--profile", flags.profile, "time per node, on stderr");
+  app.add_flag("--dump", flags.dump, "how each node runs, on stderr");
+  app.add_option("--inputs", flags.inputs, "NAME=SHAPE:PATH[,SHAPE:PATH…], raw bytes");
+  CLI11_PARSE(app, argc, argv);
+  const absl::Status status = halftone::Main(flags);
+  if (status.ok()) return 0;
+  std::cerr << "halftone_bench: " << status << "\n";
+  return 1;
+}
