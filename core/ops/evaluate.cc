@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/ops/infer_util.h"
 #include "core/ops/registry.h"
 
 namespace halftone {
@@ -41,6 +42,11 @@ absl::StatusOr<const OpDef*> RowFor(const Graph& graph, const Node& node) {
     }
   }
   return def;
+}
+
+absl::Status InferNode(const OpDef& def, InferContext& c) {
+  if (def.types != 0) HT_RETURN_IF_ERROR(CheckType(c, 0, def.types));
+  return def.infer(c);
 }
 
 // What inference found, completed by what the value said before.
@@ -117,7 +123,7 @@ class ShapeInference {
       if (const auto it = elements_.find(v); it != elements_.end()) in.elements = it->second.get();
     }
     InferContext context(node, graph_.opset(node.domain()), std::move(inputs));
-    HT_RETURN_IF_ERROR(def->infer(context));
+    HT_RETURN_IF_ERROR(InferNode(*def, context));
     for (int i = 0; i < context.num_outputs(); ++i) {
       Value* out = node.output(i);
       if (out == nullptr) continue;
@@ -199,7 +205,7 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Graph& graph, const Node&
                         : InferInput{.type = {t->type(), Symbolic(t->shape())}, .constant = t});
   }
   InferContext infer(node, opset, std::move(known));
-  HT_RETURN_IF_ERROR(def->infer(infer));
+  HT_RETURN_IF_ERROR(InferNode(*def, infer));
   EvalContext eval(node, opset, {inputs.begin(), inputs.end()}, infer.outputs());
   HT_RETURN_IF_ERROR(def->eval(eval));
   return std::move(eval.outputs());

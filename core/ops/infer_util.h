@@ -16,13 +16,6 @@
 
 namespace halftone {
 
-// A set of element types.
-using TypeSet = uint32_t;
-constexpr TypeSet Types() { return 0; }
-template <typename... Rest>
-constexpr TypeSet Types(DataType first, Rest... rest) {
-  return (TypeSet{1} << static_cast<int>(first)) | Types(rest...);
-}
 inline constexpr TypeSet kFloatTypes =
     Types(DataType::kF32, DataType::kF16, DataType::kBF16, DataType::kF64);
 inline constexpr TypeSet kSignedInts =
@@ -36,7 +29,6 @@ inline constexpr TypeSet kIndexTypes = Types(DataType::kI32, DataType::kI64);
 inline constexpr TypeSet kWholeByteTypes = kNumericTypes | kBoolType;
 inline constexpr TypeSet kPackedTypes = Types(DataType::kI4, DataType::kU4);
 inline constexpr TypeSet kAllTypes = kWholeByteTypes | kPackedTypes;
-constexpr bool Contains(TypeSet set, DataType t) { return (set & Types(t)) != 0; }
 
 // Fails when input i has a known type outside of `set`. An absent input passes.
 absl::Status CheckType(const InferContext& c, int i, TypeSet set);

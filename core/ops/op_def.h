@@ -22,6 +22,15 @@ struct Arity {
   int max = 1;
 };
 
+// A set of element types.
+using TypeSet = uint32_t;
+constexpr TypeSet Types() { return 0; }
+template <typename... Rest>
+constexpr TypeSet Types(DataType first, Rest... rest) {
+  return (TypeSet{1} << static_cast<int>(first)) | Types(rest...);
+}
+constexpr bool Contains(TypeSet set, DataType t) { return (set & Types(t)) != 0; }
+
 // How quantization treats the operator. Passes look here, never at names.
 enum class QuantBehavior : uint8_t {
   kFloatOnly,    // runs in float whatever its neighbours do
@@ -148,6 +157,7 @@ struct OpDef {
   Arity inputs, outputs;
   InferFn infer;
   EvalFn eval;
+  TypeSet types = 0;  // of input 0, checked before `infer` runs; 0: `infer` looks itself
   QuantBehavior quant = QuantBehavior::kFloatOnly;
   Tolerance tolerance = kRounding;
 };

@@ -1,0 +1,135 @@
+// Runs small models on demand, for tests in Python that compare with ONNX and ONNX Runtime.
+//
+// One command per line on stdin, one line of JSON on stdout for each:
+//
+//   {"model": "m.onnx", "road": "plan", "inputs": [TENSOR…], "folder": "/tmp/out"}
+//       → {"outputs": [TENSOR…]} or {"error": "code: message"}
+//   {"model": "m.onnx", "road": "infer"}      → {"outputs": [{"type", "shape"}…]}, -1: unknown
+//   {"model": "m.onnx", "road": "export", "folder": "/tmp/out"}  → {"model": "/tmp/out/model.onnx"}
+//
+// TENSOR is {"type": "f32", "shape": [2, 3], "path": "x.bin"}: raw little-endian bytes, 4-bit types
+// two to a byte. Inputs are in graph order. Roads: "reference" evaluates the imported graph node
+// by node, "plan" runs the portable passes and a Plan.
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/buffer.h"
+#include "core/base/status_macros.h"
+#include "core/exec/plan.h"
+#include "core/onnx/export.h"
+#include "core/onnx/import.h"
+#include "core/ops/evaluate.h"
+#include "core/passes/pass.h"
+#include "core/passes/portable.h"
+
+namespace halftone {
+namespace {
+
+using nlohmann::json;
+using Tensors = std::vector<Tensor>;
+
+absl::StatusOr<Tensor> ReadTensor(const json& j) {
+  const std::optional<DataType> type = DataTypeFromName(j.at("type").get<std::string>());
+  if (!type) return absl::InvalidArgumentError(absl::StrCat("type ", j.at("type").dump()));
+  HT_ASSIGN_OR_RETURN(Tensor t, Tensor::Create(*type, j.at("shape").get<std::vector<int64_t>>()));
+  std::ifstream in(j.at("path").get<std::string>(), std::ios::binary);
+  if (t.num_bytes() > 0) in.read(reinterpret_cast<char*>(t.mutable_raw()), t.num_bytes());
+  if (!in) return absl::InvalidArgumentError(absl::StrCat("cannot read ", j.at("path").dump()));
+  return t;
+}
+
+absl::StatusOr<Tensors> ReadInputs(const json& command) {
+  Tensors out;
+  for (const json& j : command.value("inputs", json::array())) {
+    HT_ASSIGN_OR_RETURN(Tensor t, ReadTensor(j));
+    out.push_back(std::move(t));
+  }
+  return out;
+}
+
+json WriteTensors(const Tensors& tensors, const std::string& prefix) {
+  json out = json::array();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Tensor& t = tensors[i];
+    const std::string path = absl::StrCat(prefix, "_", i, ".bin");
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(t.raw()), t.num_bytes());
+    out.push_back({{"type", std::string(Name(t.type()))},
+                   {"shape", std::vector<int64_t>(t.shape().begin(), t.shape().end())},
+                   {"path", path}});
+  }
+  return out;
+}
+
+absl::StatusOr<json> RunReference(const json& command, const Graph& graph) {
+  HT_ASSIGN_OR_RETURN(const Tensors inputs, ReadInputs(command));
+  HT_ASSIGN_OR_RETURN(const Tensors outputs, EvaluateGraph(graph, inputs));
+  return json{
+      {"outputs", WriteTensors(outputs, command.at("folder").get<std::string>() + "/reference")}};
+}
+
+absl::StatusOr<json> RunPlan(const json& command, Graph graph) {
+  HT_ASSIGN_OR_RETURN(const Tensors inputs, ReadInputs(command));
+  HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
+  HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, Plan::Create(std::move(graph), {}));
+  Context context(std::move(plan));
+  HT_ASSIGN_OR_RETURN(const Tensors outputs, context.Run(inputs));
+  return json{
+      {"outputs", WriteTensors(outputs, command.at("folder").get<std::string>() + "/plan")}};
+}
+
+absl::StatusOr<json> DescribeOutputs(const Graph& graph) {
+  json out = json::array();
+  for (const Value* v : graph.outputs()) {
+    json shape;
+    if (v->type().shape) {
+      shape = json::array();
+      for (const Dim& d : *v->type().shape) shape.push_back(d.known() ? *d.value : -1);
+    }
+    out.push_back(
+        {{"type", v->type().type ? json(std::string(Name(*v->type().type))) : json()},
+         {"shape", shape}});
+  }
+  return json{{"outputs", out}};
+}
+
+absl::StatusOr<json> Run(const json& command) {
+  const std::string road = command.at("road");
+  HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(command.at("model").get<std::string>()));
+  if (road == "reference") return RunReference(command, graph);
+  if (road == "plan") return RunPlan(command, std::move(graph));
+  if (road == "infer") return DescribeOutputs(graph);
+  if (road == "export") {
+    const std::string path = command.at("folder").get<std::string>() + "/model.onnx";
+    HT_RETURN_IF_ERROR(ExportOnnxFile(graph, path));
+    return json{{"model", path}};
+  }
+  return absl::InvalidArgumentError(absl::StrCat("road '", road, "'"));
+}
+
+void Serve() {
+  for (std::string line; std::getline(std::cin, line);) {
+    absl::StatusOr<json> answer = absl::InternalError("");
+    try {
+      answer = Run(json::parse(line));
+    } catch (const json::exception& e) {
+      answer = absl::InvalidArgumentError(e.what());
+    }
+    std::cout << (answer.ok() ? *answer : json{{"error", answer.status().ToString()}}).dump()
+              << std::endl;
+  }
+}
+
+}  // namespace
+}  // namespace halftone
+
+int main() { halftone::Serve(); }
