@@ -4,8 +4,13 @@
 //
 //   {"model": "m.onnx", "road": "plan", "inputs": [TENSOR…], "folder": "/tmp/out"}
 //       → {"outputs": [TENSOR…]} or {"error": "code: message"}
-//   {"model": "m.onnx", "road": "infer"}      → {"outputs": [{"type", "shape"}…]}, -1: unknown
-//   {"model": "m.onnx", "road": "export", "folder": "/tmp/out"}  → {"model": "/tmp/out/model.onnx"}
+//       … with "calls": [[TENSOR…]…] instead of inputs: one plan answers several calls
+//       → {"calls": [[TENSOR…]…]}
+//   {"model": "m.onnx", "road": "infer"}
+//       → {"outputs": [{"type", "shape"}…], "values": {"name": {"type", "shape"}…}}, -1: unknown
+//   {"model": "m.onnx", "road": "export", "folder": "/tmp/out", "portable": true}
+//       → {"model": "/tmp/out/model.onnx"}, after the portable passes if asked for
+//   {"road": "table"} → {"rows": [{"domain", "name", "since", "inputs": [min, max]}…]}
 //
 // TENSOR is {"type": "f32", "shape": [2, 3], "path": "x.bin"}: raw little-endian bytes, 4-bit types
 // two to a byte. Inputs are in graph order. Roads: "reference" evaluates the imported graph node
@@ -14,11 +19,9 @@
 #include <functional>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -28,6 +31,7 @@
 #include "core/onnx/export.h"
 #include "core/onnx/import.h"
 #include "core/ops/evaluate.h"
+#include "core/ops/registry.h"
 #include "core/passes/pass.h"
 #include "core/passes/portable.h"
 
@@ -47,9 +51,9 @@ absl::StatusOr<Tensor> ReadTensor(const json& j) {
   return t;
 }
 
-absl::StatusOr<Tensors> ReadInputs(const json& command) {
+absl::StatusOr<Tensors> ReadTensors(const json& list) {
   Tensors out;
-  for (const json& j : command.value("inputs", json::array())) {
+  for (const json& j : list) {
     HT_ASSIGN_OR_RETURN(Tensor t, ReadTensor(j));
     out.push_back(std::move(t));
   }
@@ -70,49 +74,78 @@ json WriteTensors(const Tensors& tensors, const std::string& prefix) {
   return out;
 }
 
-absl::StatusOr<json> RunReference(const json& command, const Graph& graph) {
-  HT_ASSIGN_OR_RETURN(const Tensors inputs, ReadInputs(command));
-  HT_ASSIGN_OR_RETURN(const Tensors outputs, EvaluateGraph(graph, inputs));
-  return json{
-      {"outputs", WriteTensors(outputs, command.at("folder").get<std::string>() + "/reference")}};
+using Runner = std::function<absl::StatusOr<Tensors>(const Tensors&)>;
+
+// Runs the command's one call, or each of its calls.
+absl::StatusOr<json> Answer(const json& command, const Runner& run) {
+  const std::string prefix = absl::StrCat(command.at("folder").get<std::string>(), "/",
+                                          command.at("road").get<std::string>());
+  if (!command.contains("calls")) {
+    HT_ASSIGN_OR_RETURN(const Tensors inputs, ReadTensors(command.value("inputs", json::array())));
+    HT_ASSIGN_OR_RETURN(const Tensors outputs, run(inputs));
+    return json{{"outputs", WriteTensors(outputs, prefix)}};
+  }
+  json calls = json::array();
+  for (const json& call : command.at("calls")) {
+    HT_ASSIGN_OR_RETURN(const Tensors inputs, ReadTensors(call));
+    HT_ASSIGN_OR_RETURN(const Tensors outputs, run(inputs));
+    calls.push_back(WriteTensors(outputs, absl::StrCat(prefix, "_", calls.size())));
+  }
+  return json{{"calls", calls}};
 }
 
 absl::StatusOr<json> RunPlan(const json& command, Graph graph) {
-  HT_ASSIGN_OR_RETURN(const Tensors inputs, ReadInputs(command));
   HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
   HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, Plan::Create(std::move(graph), {}));
   Context context(std::move(plan));
-  HT_ASSIGN_OR_RETURN(const Tensors outputs, context.Run(inputs));
-  return json{
-      {"outputs", WriteTensors(outputs, command.at("folder").get<std::string>() + "/plan")}};
+  return Answer(command, [&](const Tensors& inputs) { return context.Run(inputs); });
 }
 
-absl::StatusOr<json> DescribeOutputs(const Graph& graph) {
-  json out = json::array();
-  for (const Value* v : graph.outputs()) {
-    json shape;
-    if (v->type().shape) {
-      shape = json::array();
-      for (const Dim& d : *v->type().shape) shape.push_back(d.known() ? *d.value : -1);
-    }
-    out.push_back(
-        {{"type", v->type().type ? json(std::string(Name(*v->type().type))) : json()},
-         {"shape", shape}});
+absl::StatusOr<json> Export(const json& command, Graph graph) {
+  if (command.value("portable", false)) HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
+  const std::string path = command.at("folder").get<std::string>() + "/model.onnx";
+  HT_RETURN_IF_ERROR(ExportOnnxFile(graph, path));
+  return json{{"model", path}};
+}
+
+json Describe(const Value& v) {
+  json shape;
+  if (v.type().shape.has_value()) {
+    shape = json::array();
+    for (const Dim& d : *v.type().shape) shape.push_back(d.value);
   }
-  return json{{"outputs", out}};
+  const std::optional<DataType>& type = v.type().type;
+  return {{"type", type.has_value() ? json(std::string(Name(*type))) : json()}, {"shape", shape}};
+}
+
+json DescribeValues(const Graph& graph) {
+  json outputs = json::array(), values = json::object();
+  for (const Value* v : graph.outputs()) outputs.push_back(Describe(*v));
+  for (const Value* v : graph.values()) values[v->name()] = Describe(*v);
+  return {{"outputs", outputs}, {"values", values}};
+}
+
+json DescribeTable() {
+  json rows = json::array();
+  for (const OpDef& op : AllOps()) {
+    rows.push_back({{"domain", std::string(op.domain)},
+                    {"name", std::string(op.name)},
+                    {"since", op.since_opset},
+                    {"inputs", {op.inputs.min, op.inputs.max}}});
+  }
+  return {{"rows", rows}};
 }
 
 absl::StatusOr<json> Run(const json& command) {
   const std::string road = command.at("road");
+  if (road == "table") return DescribeTable();
   HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(command.at("model").get<std::string>()));
-  if (road == "reference") return RunReference(command, graph);
-  if (road == "plan") return RunPlan(command, std::move(graph));
-  if (road == "infer") return DescribeOutputs(graph);
-  if (road == "export") {
-    const std::string path = command.at("folder").get<std::string>() + "/model.onnx";
-    HT_RETURN_IF_ERROR(ExportOnnxFile(graph, path));
-    return json{{"model", path}};
+  if (road == "reference") {
+    return Answer(command, [&](const Tensors& inputs) { return EvaluateGraph(graph, inputs); });
   }
+  if (road == "plan") return RunPlan(command, std::move(graph));
+  if (road == "infer") return DescribeValues(graph);
+  if (road == "export") return Export(command, std::move(graph));
   return absl::InvalidArgumentError(absl::StrCat("road '", road, "'"));
 }
 
