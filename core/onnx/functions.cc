@@ -47,6 +47,8 @@ class Expander {
     AddSchemaBodies();
     if (model_.functions_size() == 0) return absl::OkStatus();
     HT_RETURN_IF_ERROR(CheckSize());
+    AddDefaults(*model_.mutable_graph()->mutable_node());
+    for (onnx::FunctionProto& f : *model_.mutable_functions()) AddDefaults(*f.mutable_node());
     try {
       onnx::inliner::InlineLocalFunctions(model_);
     } catch (const std::exception& e) {
@@ -86,8 +88,32 @@ class Expander {
       for (auto& import : *copy->mutable_opset_import()) {
         if (NormalDomain(import.domain()) == name.first) import.set_version(opset->second);
       }
+      for (const auto& [attribute_name, attribute] : schema->attributes()) {
+        if (attribute.default_value.has_type()) {
+          *copy->add_attribute_proto() = attribute.default_value;
+        }
+      }
       known_.insert(name);
     });
+  }
+
+  // Writes the attributes that a call leaves to their defaults into the call: the library's inliner
+  // knows no defaults. Requires: CheckSize() has filled bodies_.
+  void AddDefaults(NodeList& nodes) {
+    for (onnx::NodeProto& node : nodes) {
+      for (auto& attribute : *node.mutable_attribute()) {
+        if (attribute.has_g()) AddDefaults(*attribute.mutable_g()->mutable_node());
+      }
+      const auto body = bodies_.find(NameOf(node));
+      if (body == bodies_.end()) continue;
+      for (const onnx::AttributeProto& fallback : body->second->attribute_proto()) {
+        const auto& given = node.attribute();
+        const bool says = std::any_of(given.begin(), given.end(), [&](const auto& attribute) {
+          return attribute.name() == fallback.name();
+        });
+        if (!says) *node.add_attribute() = fallback;
+      }
+    }
   }
 
   // How many nodes a call of each function expands to; the library's inliner counts nothing itself.
