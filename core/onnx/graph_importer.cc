@@ -240,9 +240,17 @@ class Importer {
     return value;
   }
 
-  // Trailing empty names say no more than their absence.
+  static bool HasGraphs(const NodeProto& proto) {
+    const auto& attributes = proto.attribute();
+    return std::any_of(attributes.begin(), attributes.end(), [](const AttributeProto& attribute) {
+      return KindOf(attribute) == AttributeProto::GRAPH;
+    });
+  }
+
+  // Trailing empty names say no more than their absence, except that captures come behind them.
   static int NumInputs(const NodeProto& proto) {
     int count = proto.input_size();
+    if (HasGraphs(proto)) return count;
     while (count > 0 && proto.input(count - 1).empty()) --count;
     return count;
   }
@@ -322,7 +330,9 @@ class Importer {
     }
     CheckArity(node, "inputs", NumInputs(node), def->inputs);
     CheckArity(node, "outputs", node.output_size(), def->outputs);
-    for (int i = 0; i < std::min(def->inputs.min, NumInputs(node)); ++i) {
+    // Loop may lack its trip count and condition; If and Scan say themselves what they miss.
+    const int required = HasGraphs(node) ? 0 : def->inputs.min;
+    for (int i = 0; i < std::min(required, NumInputs(node)); ++i) {
       if (node.input(i).empty()) {
         Invalid(absl::StrCat(Describe(node), ": input ", i, " is absent but required"));
       }

@@ -98,6 +98,7 @@ absl::StatusOr<bool> OneBool(const Node& node, const Tensor& t) {
 // --- If ------------------------------------------------------------------------------------------
 
 absl::Status InferIf(InferContext& c) {
+  if (!c.has_input(0)) return c.Error("the condition is absent");
   HT_RETURN_IF_ERROR(CheckType(c, 0, kBoolType));
   HT_RETURN_IF_ERROR(CheckOneElement(c, 0));
   std::vector<absl::string_view> branches = {"then_branch", "else_branch"};

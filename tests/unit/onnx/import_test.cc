@@ -395,6 +395,29 @@ TEST(NestedGraph, ABranchMayUseTheNameOfTheIfOutputItself) {
                    else_branch = e () => (float[2] y) { y = Relu(x) } > })")));
 }
 
+// An absent condition stays an input: what the body captures comes behind it.
+TEST(NestedGraph, ALoopMayLackItsCondition) {
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, ImportText(Opset17(R"(
+      net (int64 n, float[2] x, float[2] step) => (float[2] y) {
+        y = Loop (n, , x) < body = b (int64 i, bool go, float[2] s) => (bool on, float[2] t) {
+          on = Identity(go)
+          t = Add(s, step)
+        } >
+      })")));
+  EXPECT_EQ(g.nodes()[0]->inputs()[1], nullptr);
+  HT_ASSERT_OK_AND_ASSIGN(const auto y,
+                          Compute(g, {Tensor::Scalar<int64_t>(3), Tensor::Of<float>({2}, {1, 2}),
+                                      Tensor::Of<float>({2}, {10, 20})}));
+  EXPECT_THAT(y, ElementsAre(31, 62));
+}
+
+TEST(NestedGraph, AnIfWithoutAConditionIsRefused) {
+  EXPECT_THAT(ImportText(Opset17(R"(net (float[2] x) => (float[2] y) {
+      y = If () < then_branch = t () => (float[2] z) { z = Neg(x) },
+                  else_branch = e () => (float[2] z) { z = Relu(x) } > })")),
+              StatusIs(kInvalid, HasSubstr("If")));
+}
+
 TEST(NestedGraph, HidingAnOuterValueIsRefused) {
   EXPECT_THAT(ImportText(Opset17(R"(net (float[2] x, bool c) => (float[2] y) {
       h = Neg(x)
@@ -438,6 +461,35 @@ TEST(Functions, ModelLocalOnesAreExpanded) {
       once (a) => (b) { b = Add(a, a) })"));
   HT_ASSERT_OK_AND_ASSIGN(const auto y, Compute(g, {Tensor::Of<float>({2}, {1, 2})}));
   EXPECT_THAT(y, ElementsAre(4, 8));
+}
+
+TEST(Functions, CallsMayLeaveAttributesToTheirDefaults) {
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, ImportText(R"(
+      <ir_version: 9, opset_import: ["" : 17, "local" : 1]>
+      net (float[2] x) => (float[2] y, float[2] z) {
+        y = local.leak(x)
+        z = local.leak<slope = 0.25>(x)
+      }
+      <domain: "local", opset_import: ["" : 17]>
+      leak <slope: float = 0.5> (a) => (b) { b = LeakyRelu<alpha: float = @slope>(a) })"));
+  HT_ASSERT_OK_AND_ASSIGN(const auto out, EvaluateGraph(g, {Tensor::Of<float>({2}, {-1, 2})}));
+  EXPECT_THAT(out[0].data<float>(), ElementsAre(-0.5, 2));
+  EXPECT_THAT(out[1].data<float>(), ElementsAre(-0.25, 2));
+}
+
+// An operator that has no row but a body in its schema, which reads the attribute `axes`.
+TEST(Functions, BodiesOfSchemasGetTheDefaultsOfTheirSchema) {
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, ImportText(Opset17(R"(
+      net (float[2, 2] x) => (float[2, 2] y) {
+        y = MeanVarianceNormalization<axes = [0]>(x)
+      })")));
+  HT_ASSERT_OK_AND_ASSIGN(const Graph whole, ImportText(Opset17(R"(
+      net (float[1, 2, 1, 2] x) => (float[1, 2, 1, 2] y) { y = MeanVarianceNormalization(x) })")));
+  HT_ASSERT_OK_AND_ASSIGN(const auto rows, Compute(g, {Tensor::Of<float>({2, 2}, {1, 10, 3, 30})}));
+  EXPECT_THAT(rows, testing::Pointwise(testing::FloatNear(1e-5f), {-1, -1, 1, 1}));
+  HT_ASSERT_OK_AND_ASSIGN(const auto channels,
+                          Compute(whole, {Tensor::Of<float>({1, 2, 1, 2}, {1, 3, 10, 30})}));
+  EXPECT_THAT(channels, testing::Pointwise(testing::FloatNear(1e-5f), {-1, 1, -1, 1}));
 }
 
 TEST(Functions, OnesThatCallThemselvesAreRefused) {
