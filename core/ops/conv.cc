@@ -183,9 +183,13 @@ absl::Status InferConvTranspose(InferContext& c) {
       return c.Error(absl::StrCat("kernel_shape is ", ToString(kernel), " for rank ", rank));
     }
     HT_ASSIGN_OR_RETURN(const Window window, ReadWindow(c, kernel));
+    const bool named = !c.attributes().Ints("output_shape").empty();
     for (size_t i = 0; i + 2 < rank; ++i) {
-      if (!xs.has_value() || !(*xs)[i + 2].known()) continue;
-      HT_ASSIGN_OR_RETURN(const TransposedAxis t, Transposed(c, window, i, (*xs)[i + 2].value));
+      const Dim size = xs.has_value() ? (*xs)[i + 2] : Dim();
+      // A size that the file names needs no input; any stands for it.
+      if (!size.known() && !named) continue;
+      HT_ASSIGN_OR_RETURN(const TransposedAxis t,
+                          Transposed(c, window, i, size.known() ? size.value : 1));
       out[i + 2] = t.out;
     }
   }

@@ -126,6 +126,28 @@ absl::StatusOr<std::vector<AxisResize>> PlanResize(const Context& c,
   return plan;
 }
 
+// The output's dimensions while the input's are not all numbers, or neither scales nor sizes are
+// known: axes that are not resized or scaled by 1 stay, and sizes say what they know.
+absl::StatusOr<Dims> PartlyKnown(const InferContext& c, const Dims& x,
+                                 const std::vector<float>& scales) {
+  HT_ASSIGN_OR_RETURN(const Shape axes, ResizedAxes(c, static_cast<int64_t>(x.size())));
+  const int sizes_at = InputsAt(c.opset()).sizes;
+  Dims sizes(axes.size());
+  if (const auto elements = sizes_at < 0 ? std::nullopt : c.elements(sizes_at);
+      elements.has_value() && elements->size() == axes.size() &&
+      c.attributes().String("keep_aspect_ratio_policy", "stretch") == "stretch") {
+    HT_ASSIGN_OR_RETURN(sizes, DimsFromElements(c, *elements));
+  }
+  const bool crops =
+      c.attributes().String("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize";
+  Dims out = x;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    const bool stays = !crops && scales.size() == axes.size() && scales[i] == 1;
+    if (!stays) out[axes[i]] = sizes[i];
+  }
+  return out;
+}
+
 absl::Status InferResize(InferContext& c) {
   HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckChoice(c, "mode", "nearest", kModes));
@@ -139,26 +161,19 @@ absl::Status InferResize(InferContext& c) {
   const SymbolicShape& x = c.input(0).shape;
   c.set_output(0, c.input(0).type, std::nullopt);
   if (!x.has_value()) return absl::OkStatus();
-  Dims out(x->size());
-  const std::optional<Shape> shape = Concrete(x);
   HT_ASSIGN_OR_RETURN(const std::vector<float> scales, Floats(Known(c, in.scales)));
   Shape sizes;
   if (const Tensor* t = Known(c, in.sizes); t != nullptr) {
     HT_ASSIGN_OR_RETURN(sizes, ToInt64s(*t));
   }
+  Dims out;
+  const std::optional<Shape> shape = Concrete(x);
   if (shape.has_value() && (!scales.empty() || !sizes.empty())) {
     HT_ASSIGN_OR_RETURN(const std::vector<float> roi, Floats(Known(c, in.roi)));
     HT_ASSIGN_OR_RETURN(const auto plan, PlanResize(c, *shape, roi, scales, sizes));
-    for (size_t i = 0; i < plan.size(); ++i) out[i] = plan[i].out;
-  } else if (!scales.empty() && scales.size() == x->size() && c.attributes().Ints("axes").empty()) {
-    for (size_t i = 0; i < out.size(); ++i) {
-      if (scales[i] == 1) out[i] = (*x)[i];
-    }
-  } else if (const auto elements = in.sizes < 0 ? std::nullopt : c.elements(in.sizes);
-             elements.has_value() && elements->size() == x->size() &&
-             c.attributes().Ints("axes").empty() &&
-             c.attributes().String("keep_aspect_ratio_policy", "stretch") == "stretch") {
-    HT_ASSIGN_OR_RETURN(out, DimsFromElements(c, *elements));
+    for (const AxisResize& a : plan) out.emplace_back(a.out);
+  } else {
+    HT_ASSIGN_OR_RETURN(out, PartlyKnown(c, *x, scales));
   }
   c.set_output(0, c.input(0).type, std::move(out));
   return absl::OkStatus();

@@ -131,6 +131,31 @@ TEST(InferShapes, UnknownOperatorsAreUnimplemented) {
   EXPECT_THAT(InferShapes(g), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("Frobnicate")));
 }
 
+TEST(InferShapes, ANamedOutputShapeOfConvTransposeNeedsNoInputSize) {
+  Graph g = NewGraph();
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{Dim("batch"), 1, Dim("h"), Dim("w")}});
+  Value* w = g.AddInput("w", {DataType::kF32, Dims{1, 2, 3, 3}});
+  g.AddOutput(
+      Add(g, "ConvTranspose", {x, w}, {{"output_shape", Ints{10, 8}}, {"strides", Ints{3, 2}}}));
+  HT_ASSERT_OK(InferShapes(g));
+  EXPECT_EQ(ToString(g.outputs()[0]->type()), "f32[batch,2,10,8]");
+}
+
+TEST(InferShapes, ResizeKeepsTheAxesThatItDoesNotNameAndTheSizesThatItKnows) {
+  Graph g = NewGraph(18);
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{Dim("batch"), 3, Dim("h"), Dim("w")}});
+  Value* sizes = g.AddInput("sizes", {DataType::kI64, Dims{2}});
+  const Attributes last = {{"axes", Ints{3, -2}}};
+  g.AddOutput(Add(g, "Resize", {x, nullptr, nullptr, sizes}, last));
+  g.AddOutput(
+      Add(g, "Resize", {x, nullptr, nullptr, g.AddConstant("known", I({2}, {7, 5}))}, last));
+  g.AddOutput(Add(g, "Resize", {x, nullptr, g.AddConstant("scales", F({2}, {1, 2}))}, last));
+  HT_ASSERT_OK(InferShapes(g));
+  EXPECT_EQ(ToString(g.outputs()[0]->type()), "f32[batch,3,?,?]");
+  EXPECT_EQ(ToString(g.outputs()[1]->type()), "f32[batch,3,5,7]");
+  EXPECT_EQ(ToString(g.outputs()[2]->type()), "f32[batch,3,?,w]");
+}
+
 TEST(InferShapes, ConvolutionsKeepSymbolicSizesThatTheyDoNotChange) {
   Graph g = NewGraph();
   Value* x = g.AddInput("x", {DataType::kF32, Dims{Dim("n"), 1, Dim("h"), Dim("w")}});
