@@ -124,6 +124,7 @@ absl::Status InferReduce(InferContext& c) {
 struct Reduction {
   Shape strides;
   int64_t count = 1;
+  bool nothing = false;  // noop_with_empty_axes: the output is the input, whatever the operator
 };
 absl::StatusOr<Reduction> ReductionOf(const EvalContext& c) {
   const Shape& shape = c.input(0).shape();
@@ -131,6 +132,7 @@ absl::StatusOr<Reduction> ReductionOf(const EvalContext& c) {
   std::vector<bool> reduced(shape.size(), axes.values.empty() && !ReducesNothing(c.attributes()));
   for (const int64_t a : axes.values) reduced[Axis(a, c.input(0).rank())] = true;
   Reduction out;
+  out.nothing = axes.values.empty() && ReducesNothing(c.attributes());
   out.strides.assign(shape.size(), 0);
   int64_t stride = 1;
   for (int i = static_cast<int>(shape.size()) - 1; i >= 0; --i) {
@@ -142,6 +144,11 @@ absl::StatusOr<Reduction> ReductionOf(const EvalContext& c) {
     }
   }
   return out;
+}
+
+absl::Status CopyInput(EvalContext& c) {
+  c.set_output(0, c.input(0));
+  return absl::OkStatus();
 }
 
 template <typename T, typename Fn>
@@ -156,8 +163,9 @@ void ForEachReduced(const Tensor& x, const Reduction& r, Fn fn) {
 
 template <typename Rule>
 absl::Status EvalReduce(EvalContext& c) {
-  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
+  if (r.nothing) return CopyInput(c);
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   return DispatchWide(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
     using A = AccOf<T>::type;
@@ -182,8 +190,9 @@ constexpr T Bound() {
 
 template <bool kMax>
 absl::Status EvalReduceExtreme(EvalContext& c) {
-  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
+  if (r.nothing) return CopyInput(c);
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   const auto reduce = [&](auto tag) {
     using T = decltype(tag);
     T* y = MutableRaw<T>(*out);
@@ -201,8 +210,9 @@ absl::Status EvalReduceExtreme(EvalContext& c) {
 
 // log(sum(exp(x))) around the maximum, so that nothing overflows.
 absl::Status EvalLogSumExp(EvalContext& c) {
-  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
+  if (r.nothing) return CopyInput(c);
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   return DispatchWide(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
     const size_t n = static_cast<size_t>(out->num_elements());
