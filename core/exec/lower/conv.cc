@@ -115,8 +115,13 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
 }
 
 template <typename Desc>
-absl::StatusOr<bool> Lower(ProgramBuilder& b, const ComputeMatch& m, bool transposed,
+absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
                            std::string* reason) {
+  if (unit.match == nullptr) {
+    *reason = "not f32";
+    return false;
+  }
+  const ComputeMatch& m = *unit.match;
   if (!m.weights) {
     *reason = "weights are not constant";
     return false;
@@ -186,11 +191,11 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const ComputeMatch& m, bool transp
 }  // namespace
 
 absl::StatusOr<bool> LowerConv(ProgramBuilder& b, const Unit& unit, std::string* reason) {
-  return Lower<dnnl::convolution_forward>(b, *unit.match, false, reason);
+  return Lower<dnnl::convolution_forward>(b, unit, false, reason);
 }
 
 absl::StatusOr<bool> LowerConvTranspose(ProgramBuilder& b, const Unit& unit, std::string* reason) {
-  return Lower<dnnl::deconvolution_forward>(b, *unit.match, true, reason);
+  return Lower<dnnl::deconvolution_forward>(b, unit, true, reason);
 }
 
 }  // namespace halftone

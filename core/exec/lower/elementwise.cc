@@ -78,11 +78,9 @@ absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::stri
     *reason = "no oneDNN function";
     return false;
   }
-  // Mul and Div by a scalar: the tensor is the input that is not the constant.
+  // Mul by a scalar constant on the left: the tensor, which may be a scalar too, is on the right.
   const Value* x = node.input(0);
-  if ((node.op() == "Mul" || node.op() == "Div") && b.ShapeOf(x) != b.ShapeOf(out)) {
-    x = node.input(1);
-  }
+  if (node.op() == "Mul" && x->is_constant() && !node.input(1)->is_constant()) x = node.input(1);
   if (x->type().type != DataType::kF32 || b.ShapeOf(x) != b.ShapeOf(out)) {
     *reason = "shape or type changes";
     return false;

@@ -153,6 +153,10 @@ std::vector<double> WeightSums(const ComputeMatch& m, const Dense& d) {
 }  // namespace
 
 absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  if (unit.match == nullptr) {
+    *reason = "not f32";
+    return false;
+  }
   const ComputeMatch& m = *unit.match;
   if (!m.weights) {
     *reason = "weights are not constant";
@@ -275,6 +279,10 @@ absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, 
 }  // namespace
 
 absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  if (unit.match == nullptr) {
+    *reason = "not f32";
+    return false;
+  }
   const ComputeMatch& m = *unit.match;
   const Value* right = m.anchor->input(1);
   const bool f32 = m.input->type().type == DataType::kF32 && right->type().type == DataType::kF32;

@@ -1,5 +1,6 @@
 // Poolings and resampling on oneDNN, channels last.
 #include <algorithm>
+#include <cmath>
 
 #include "core/base/status_macros.h"
 #include "core/exec/lower/primitive.h"
@@ -81,6 +82,27 @@ absl::StatusOr<bool> LowerPool(ProgramBuilder& b, const Unit& unit, std::string*
   return true;
 }
 
+// oneDNN derives the scale of an axis from its sizes; ONNX computes positions with the scale that
+// the file says, which differs where scale · size is not whole.
+bool SizesSayTheScale(const Node& node, int opset, const Shape& input, const Shape& output) {
+  const Value* scales = node.input(opset < 11 ? 1 : 2);
+  const bool has_sizes = node.input(3) != nullptr;
+  if (has_sizes) {
+    return node.attributes().String("keep_aspect_ratio_policy", "stretch") == "stretch";
+  }
+  if (scales == nullptr || !scales->is_constant()) return false;
+  if (scales->constant().type() != DataType::kF32) return false;
+  const auto values = scales->constant().data<float>();
+  if (values.size() != input.size()) return false;
+  for (size_t i = 0; i < input.size(); ++i) {
+    const double size = static_cast<double>(values[i]) * static_cast<double>(input[i]);
+    if (std::abs(size - static_cast<double>(output[i])) > 1e-5 * static_cast<double>(output[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
 absl::StatusOr<bool> LowerResize(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
   const Attributes& a = node.attributes();
@@ -93,11 +115,18 @@ absl::StatusOr<bool> LowerResize(ProgramBuilder& b, const Unit& unit, std::strin
     *reason = "not a spatial f32 resize";
     return false;
   }
+  const int opset = b.graph().opset();
+  if (!SizesSayTheScale(node, opset, input, output)) {
+    *reason = "scales that do not fit the sizes";
+    return false;
+  }
+  const bool old = opset < 11;
   const std::string mode = a.String("mode", "nearest");
-  const std::string coordinates = a.String("coordinate_transformation_mode", "half_pixel");
+  const std::string coordinates =
+      old ? "asymmetric" : a.String("coordinate_transformation_mode", "half_pixel");
   bool whole_factor = true;  // then every nearest mode but pytorch's corner cases picks i / factor
   for (size_t i = 2; i < input.size(); ++i) whole_factor &= output[i] % input[i] == 0;
-  const std::string rounding = a.String("nearest_mode", "round_prefer_floor");
+  const std::string rounding = old ? "floor" : a.String("nearest_mode", "round_prefer_floor");
   const bool nearest = mode == "nearest" && whole_factor &&
                        ((coordinates == "asymmetric" && rounding == "floor") ||
                         (coordinates == "half_pixel" && rounding != "floor" && rounding != "ceil"));

@@ -534,6 +534,13 @@ const OpCase kOpCases[] = {
                     {{"mode", std::string("linear")}});
      },
      "resize"},
+    {"ResizeByAScaleThatDoesNotFit",  // 5 · 1.25 = 6.25: positions follow the scale, not 6 / 5
+     [](Graph& g, Value* x) {
+       return Apply(g, "Resize",
+                    {x, nullptr, g.AddConstant("s", Tensor::Of<float>({4}, {1, 1, 1, 1.25f}))},
+                    {{"mode", std::string("linear")}});
+     },
+     ""},
     {"SoftmaxChannels",
      [](Graph& g, Value* x) { return Apply(g, "Softmax", {x}, {{"axis", int64_t{1}}}); },
      "softmax"},

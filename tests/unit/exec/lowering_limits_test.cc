@@ -1,0 +1,96 @@
+// Nodes at the edge of what a rule takes: it declines, or gets them right.
+#include <gtest/gtest.h>
+
+#include "core/exec/plan.h"
+#include "core/ops/evaluate.h"
+#include "tests/testing/random_tensor.h"
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+struct Limit {
+  std::string name, op;
+  int opset = 20;
+  Attributes attributes;
+  std::vector<Tensor> inputs;
+  std::vector<bool> constant;  // parallel to inputs
+};
+
+Tensor As(DataType type, const Tensor& t) { return *Convert(t, type); }
+
+const Limit kLimits[] = {
+    {"ConvOfF16",
+     "Conv",
+     20,
+     {},
+     {As(DataType::kF16, RandomF32({1, 2, 5, 5}, 1)),
+      As(DataType::kF16, RandomF32({3, 2, 3, 3}, 2))},
+     {false, true}},
+    {"ConvTransposeOfF64",
+     "ConvTranspose",
+     20,
+     {},
+     {As(DataType::kF64, RandomF32({1, 2, 5}, 1)), As(DataType::kF64, RandomF32({2, 2, 3}, 2))},
+     {false, true}},
+    {"GemmOfF64",
+     "Gemm",
+     20,
+     {},
+     {As(DataType::kF64, RandomF32({2, 3}, 1)), As(DataType::kF64, RandomF32({3, 4}, 2))},
+     {false, true}},
+    {"MatMulOfIntegers",
+     "MatMul",
+     20,
+     {},
+     {Tensor::Of<int32_t>({2, 2}, {1, 2, 3, 4}), Tensor::Of<int32_t>({2, 1}, {5, 6})},
+     {false, false}},
+    {"MulOfAConstantAndAScalar",
+     "Mul",
+     20,
+     {},
+     {Tensor::Scalar(3.0f), Tensor::Scalar(5.0f)},
+     {true, false}},
+    {"OldResizeIsAsymmetric",
+     "Resize",
+     10,
+     {{"mode", std::string("linear")}},
+     {RandomF32({1, 2, 3, 4}, 1), Tensor::Of<float>({4}, {1, 1, 2, 2})},
+     {false, true}},
+    {"OldResizeByAScaleThatDoesNotFit",
+     "Resize",
+     10,
+     {{"mode", std::string("nearest")}},
+     {RandomF32({1, 2, 3, 3}, 1), Tensor::Of<float>({4}, {1, 1, 1, 1.25f})},
+     {false, true}},
+};
+
+class LoweringLimits : public testing::TestWithParam<Limit> {};
+
+TEST_P(LoweringLimits, AgreesWithTheReference) {
+  const Limit& limit = GetParam();
+  Graph g("test");
+  g.opsets()[""] = limit.opset;
+  NodeSpec spec = {.op = limit.op, .outputs = {"y"}, .attributes = limit.attributes};
+  std::vector<Tensor> fed;
+  for (size_t i = 0; i < limit.inputs.size(); ++i) {
+    const Tensor& t = limit.inputs[i];
+    spec.inputs.push_back(limit.constant[i] ? g.AddConstant("c", t)
+                                            : g.AddInput("x", {t.type(), Symbolic(t.shape())}));
+    if (!limit.constant[i]) fed.push_back(t);
+  }
+  g.AddOutput(g.AddNode(std::move(spec))->output(0));
+  HT_ASSERT_OK(InferShapes(g));
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, EvaluateGraph(g, fed));
+  HT_ASSERT_OK_AND_ASSIGN(const std::shared_ptr<const Plan> plan, Plan::Create(std::move(g), {}));
+  Context context(plan);
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> got, context.Run(fed));
+  EXPECT_LE(Disagreement(got[0], want[0], kAccumulate), 1)
+      << "got " << got[0].ToString(8) << ", want " << want[0].ToString(8);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LoweringLimits, testing::ValuesIn(kLimits),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace halftone
