@@ -297,7 +297,7 @@ absl::Status EvalLrn(EvalContext& c) {
     for (int64_t i = 0; i < x.num_elements(); ++i) {
       const int64_t ch = i / plane % channels, base = i - ch * plane;
       const int64_t first = std::max<int64_t>(0, ch - (size - 1) / 2);
-      const int64_t last = size > channels ? channels - 1 : std::min(channels - 1, ch + size / 2);
+      const int64_t last = std::min(channels - 1, ch + size / 2);
       double sum = 0;
       for (int64_t j = first; j <= last; ++j) {
         const double v = Raw<T>(x)[base + j * plane];

@@ -57,7 +57,8 @@ absl::Status EvalMaxPool(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(const Spatial s, PoolSpatial(c, *out));
   const int64_t planes = out->dim(0) * out->dim(1);
   const bool column_major = c.attributes().Int("storage_order", 0) != 0;
-  std::vector<int64_t> where(static_cast<size_t>(out->num_elements()), 0);
+  // The first of equal elements; -1 until a window has met one.
+  std::vector<int64_t> where(static_cast<size_t>(out->num_elements()), -1);
   HT_RETURN_IF_ERROR(DispatchNumeric(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
     T* to = MutableRaw<T>(*out);
@@ -70,10 +71,10 @@ absl::Status EvalMaxPool(EvalContext& c) {
       ForEachTap(s, [&](int64_t tz, int64_t ty, int64_t tx, int64_t) {
         ForEachTapRow(s, tz, ty, tx, [&](int64_t from, int64_t o, int64_t count, int64_t step) {
           for (int64_t j = 0; j < count; ++j) {
-            if (in[from + j * step] > to[base + o + j]) {
-              to[base + o + j] = in[from + j * step];
-              where[base + o + j] = from + j * step;
-            }
+            const int64_t at = from + j * step;
+            const bool larger = in[at] > to[base + o + j];
+            if (larger) to[base + o + j] = in[at];
+            if (larger || where[base + o + j] < 0) where[base + o + j] = at;
           }
         });
       });
@@ -83,8 +84,8 @@ absl::Status EvalMaxPool(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(Tensor * indices, c.Allocate(1));
   const auto index = indices->mutable_data<int64_t>();
   for (int64_t i = 0; i < indices->num_elements(); ++i) {
-    index[i] =
-        i / s.out_size() * s.in_size() + (column_major ? ColumnMajor(s, where[i]) : where[i]);
+    const int64_t at = std::max<int64_t>(where[i], 0);
+    index[i] = i / s.out_size() * s.in_size() + (column_major ? ColumnMajor(s, at) : at);
   }
   return absl::OkStatus();
 }

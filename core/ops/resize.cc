@@ -181,21 +181,23 @@ absl::Status InferResize(InferContext& c) {
 
 // --- coordinates ---------------------------------------------------------------------------------
 
-// The position in the input that output position `o` shows.
-double SourcePosition(const AxisResize& a, absl::string_view mode, int64_t o) {
-  const double x = static_cast<double>(o), scale = a.scale;
-  const double in = static_cast<double>(a.in), out = static_cast<double>(a.out);
+// The position in the input that output position `o` shows. In f32, as exporters and engines
+// compute it: 0.5 / (1/3) - 0.5 is 1 there, in f64 with the f32 scale it is just below, and `floor`
+// tells the two apart.
+float SourcePosition(const AxisResize& a, absl::string_view mode, int64_t o) {
+  const float x = static_cast<float>(o), scale = a.scale;
+  const float in = static_cast<float>(a.in), out = static_cast<float>(a.out);
   if (mode == "asymmetric") return x / scale;
   if (mode == "align_corners") return a.out == 1 ? 0 : x * (in - 1) / (out - 1);
-  if (mode == "tf_half_pixel_for_nn") return (x + 0.5) / scale;
+  if (mode == "tf_half_pixel_for_nn") return (x + 0.5f) / scale;
   if (mode == "pytorch_half_pixel" && a.out <= 1) return 0;
   if (mode == "tf_crop_and_resize") {
-    if (a.out <= 1) return 0.5 * (a.begin + a.end) * (in - 1);
+    if (a.out <= 1) return 0.5f * (a.begin + a.end) * (in - 1);
     return a.begin * (in - 1) + x * (a.end - a.begin) * (in - 1) / (out - 1);
   }
-  double shift = 0;
+  float shift = 0;
   if (mode == "half_pixel_symmetric") shift = in / 2 * (1 - out / (scale * in));
-  return shift + (x + 0.5) / scale - 0.5;
+  return shift + (x + 0.5f) / scale - 0.5f;
 }
 
 int64_t NearestPosition(double x, absl::string_view mode) {
