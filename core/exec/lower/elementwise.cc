@@ -64,6 +64,16 @@ Shape BroadcastStrides(const Shape& shape, size_t rank, Layout layout, Layout st
   return PhysicalShape(strides, layout);  // permutes any per-dimension list
 }
 
+// Whether an operand of lower rank, which is stored plain, steps over the channels one by one (or
+// repeats) once it is read in channels-last order: the loops take nothing else. Requires: rank
+// >= 3.
+bool FitsChannelsLast(const Shape& shape, size_t rank) {
+  if (shape.size() == rank) return true;
+  Shape full(rank - shape.size(), 1);
+  full.insert(full.end(), shape.begin(), shape.end());
+  return full[1] == 1 || ElementCount(full) == full[1];
+}
+
 bool IsFullShape(const ProgramBuilder& b, const Value* v, const Shape& out) {
   return b.ShapeOf(v) == out;
 }
@@ -140,6 +150,9 @@ absl::StatusOr<bool> LowerBinary(ProgramBuilder& b, const Unit& unit, std::strin
         b.PlaceOf(v).layout == Layout::kChannelsLast) {
       layout = Layout::kChannelsLast;
     }
+  }
+  for (int i = 0; i < 2 && layout == Layout::kChannelsLast; ++i) {
+    if (!FitsChannelsLast(b.ShapeOf(node.input(i)), shape.size())) layout = Layout::kPlain;
   }
   BufferId operands[2];
   Broadcast bc{.shape = PhysicalShape(shape, layout)};

@@ -478,6 +478,11 @@ const OpCase kOpCases[] = {
        return Apply(g, "Mul", {g.AddConstant("c", RandomF32({6, 1}, 4)), x});
      },
      "binary"},
+    {"MulByChannelsAndColumns",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Mul", {g.AddConstant("c", RandomF32({8, 1, 5}, 4)), x});
+     },
+     "binary"},
     {"PowSquare",
      [](Graph& g, Value* x) {
        return Apply(g, "Pow", {x, g.AddConstant("c", Tensor::Scalar(2.0f))});
