@@ -68,14 +68,24 @@ memory::desc PlainWeights(const Dense& d, DataType type, bool inner_product) {
   return memory::desc({d.k, d.n}, DnnlType(type), {k_stride, n_stride});
 }
 
+// What oneDNN may choose the layout of. f32 · f16 or bf16 in its own blocked layout is wrong, and
+// reads beyond the weights, as soon as k needs a second block of 512 (3.7.2, avx512_core); plain
+// layouts are right, and save the copy.
+memory::desc WantedWeights(const Dense& d, DataType source, DataType weights) {
+  constexpr int64_t kMaxBlockedK = 512;
+  if (source == DataType::kF32 && BitWidth(weights) == 16 && d.k > kMaxBlockedK) {
+    return PlainWeights(d, weights, /*inner_product=*/false);
+  }
+  return memory::desc({d.k, d.n}, DnnlType(weights), memory::format_tag::any);
+}
+
 absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType weights,
                                        FusedTail tail) {
   return TryDnnl("matmul", [&] {
     const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({1, d.n}, DataType::kF32);
-    dnnl::matmul::primitive_desc pd(
-        CpuEngine(), PlainDesc({d.m, d.k}, source),
-        memory::desc({d.k, d.n}, DnnlType(weights), memory::format_tag::any), bias,
-        PlainDesc({d.m, d.n}, tail.destination), tail.attr);
+    dnnl::matmul::primitive_desc pd(CpuEngine(), PlainDesc({d.m, d.k}, source),
+                                    WantedWeights(d, source, weights), bias,
+                                    PlainDesc({d.m, d.n}, tail.destination), tail.attr);
     return Candidate{
         dnnl::matmul(pd),     pd.src_desc(),      pd.weights_desc(), bias, pd.dst_desc(),
         pd.scratchpad_desc(), pd.impl_info_str(), std::move(tail),   false};
