@@ -224,9 +224,5 @@ TEST_P(Accuracy, StaticInt8LosesAtMostOnePointOrSaysSo) {
 INSTANTIATE_TEST_SUITE_P(Models, Accuracy, testing::ValuesIn(Models()),
                          [](const auto& info) { return info.param.name; });
 
-TEST(AccuracyOfImagenetModels, NeedsJpegAndIsMeasuredThroughTheCommandLine) {
-  GTEST_SKIP() << "imagenet_mobilenetv1_025 has JPEG samples: see the tests in Python";
-}
-
 }  // namespace
 }  // namespace halftone
