@@ -127,6 +127,24 @@ TEST(Plan, DataDependentShapesRun) {
   EXPECT_EQ(b[0].ToString(), "i64[1,1] {3}");
 }
 
+TEST(Plan, ProductsOfOtherTypesThanF32Run) {
+  for (const DataType type : {DataType::kI32, DataType::kF64}) {
+    Graph g("net");
+    g.opsets()[""] = 17;
+    Value* a = g.AddInput("a", {type, Dims{2, 3}});
+    Value* b = g.AddInput("b", {type, Dims{3, 2}});
+    g.AddOutput(g.AddNode({.op = "MatMul", .inputs = {a, b}, .outputs = {"y"}})->output(0));
+    ASSERT_THAT(InferShapes(g), IsOk());
+    HT_ASSERT_OK_AND_ASSIGN(const Tensor x, Convert(RandomF32({2, 3}, 1, -9, 9), type));
+    HT_ASSERT_OK_AND_ASSIGN(const Tensor y, Convert(RandomF32({3, 2}, 2, -9, 9), type));
+    HT_ASSERT_OK_AND_ASSIGN(const auto want, EvaluateGraph(g, {x, y}));
+    HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {}));
+    Context context(std::move(plan));
+    HT_ASSERT_OK_AND_ASSIGN(const auto got, context.Run({x, y}));
+    EXPECT_EQ(got[0].bytes(), want[0].bytes());
+  }
+}
+
 TEST(Plan, OutputsThatAreInputsOrConstants) {
   Graph g("pass");
   g.opsets()[""] = 17;
