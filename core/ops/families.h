@@ -27,6 +27,7 @@ absl::Span<const OpDef> QuantComputeOps();
 absl::Span<const OpDef> RecurrentOps();
 absl::Span<const OpDef> ControlFlowOps();
 absl::Span<const OpDef> EinsumOps();
+absl::Span<const OpDef> CompositeOps();
 
 }  // namespace halftone
 

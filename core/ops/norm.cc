@@ -322,7 +322,8 @@ constexpr OpDef Norm(absl::string_view name, int since, Arity inputs, Arity outp
 
 constexpr std::array kRows = {
     Norm<EvalBatchNorm>("BatchNormalization", 7, {5, 5}, {1, 5}, InferBatchNorm),
-    Norm<EvalLayerNorm>("LayerNormalization", 17, {2, 3}, {1, 3}, InferLayerNorm),
+    // In ONNX since opset 17; ONNX Runtime writes it into older models as well.
+    Norm<EvalLayerNorm>("LayerNormalization", 1, {2, 3}, {1, 3}, InferLayerNorm),
     Norm<EvalGroupNorm>("InstanceNormalization", 6, {3, 3}, {1, 1}, InferGroupNorm),
     Norm<EvalGroupNorm>("GroupNormalization", 18, {3, 3}, {1, 1}, InferGroupNorm),
     Norm<EvalLpNorm>("LpNormalization", 1, {1, 1}, {1, 1}, InferLpNorm),

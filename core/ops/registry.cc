@@ -12,7 +12,7 @@ namespace {
 constexpr std::array kFamilies = {
     UnaryOps,   BinaryOps, MatMulOps,       ConvOps,      PoolOps,        NormOps,     ReduceOps,
     SoftmaxOps, ShapeOps,  CreationOps,     MovementOps,  SliceOps,       IndexingOps, SelectionOps,
-    ResizeOps,  QuantOps,  QuantComputeOps, RecurrentOps, ControlFlowOps, EinsumOps,
+    ResizeOps,  QuantOps,  QuantComputeOps, RecurrentOps, ControlFlowOps, EinsumOps,   CompositeOps,
 };
 
 std::vector<OpDef> CollectRows() {

@@ -13,6 +13,7 @@ namespace {
 constexpr int kMaxRounds = 10;
 
 constexpr std::array kPortable = {
+    Pass{"expand_composites", ExpandComposites},
     Pass{"remove_identity", RemoveIdentity},
     Pass{"fold_constants", FoldConstants},
     Pass{"deduplicate", Deduplicate},

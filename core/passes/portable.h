@@ -8,6 +8,10 @@
 
 namespace halftone {
 
+// Operators that are compositions (see core/ops/composite.h) → their bodies in ai.onnx, which raises
+// the graph's opset. Nodes in nested graphs stay.
+absl::StatusOr<bool> ExpandComposites(Graph& graph);
+
 // Nodes without effect: Identity, Dropout in inference, a Cast to the same type, Reshape,
 // Transpose, Slice, Expand and Pad that change nothing, x·1, x+0, Concat and Sum of one input.
 absl::StatusOr<bool> RemoveIdentity(Graph& graph);
