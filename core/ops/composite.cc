@@ -137,6 +137,7 @@ absl::StatusOr<Graph> Body::Finish(const Outputs& outputs) && {
     if (result->producer() == nullptr || result->is_output()) result = Op("Identity", {result});
     graph_.AddOutput(result);
   }
+  graph_.RemoveUnused();
   HT_RETURN_IF_ERROR(Annotate(InferShapes(graph_, {.fold_elements = 64}), Describe(node_)));
   return std::move(graph_);
 }

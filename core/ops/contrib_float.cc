@@ -93,7 +93,10 @@ absl::StatusOr<Outputs> SimplifiedLayerNorm(Body& b) {
 // (input, skip, gamma, beta?, bias?) → (y, mean, 1/deviation, input + skip + bias)
 absl::StatusOr<Outputs> SkipLayerNorm(Body& b) {
   Value* sum = PlusOptional(b, b.Op("Add", {b.in(0), b.in(1)}), b.in(4));
-  Outputs out = b.Op("LayerNormalization", {sum, b.in(2), b.in(3)}, EpsilonOr(b, 1e-12f), 3);
+  // Kernels want the node without the outputs that nobody reads.
+  Outputs out = b.Op("LayerNormalization", {sum, b.in(2), b.in(3)}, EpsilonOr(b, 1e-12f),
+                     b.wants(1) || b.wants(2) ? 3 : 1);
+  out.resize(3);
   out.push_back(sum);
   return out;
 }

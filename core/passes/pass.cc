@@ -17,6 +17,7 @@ constexpr std::array kPortable = {
     Pass{"remove_identity", RemoveIdentity},
     Pass{"fold_constants", FoldConstants},
     Pass{"deduplicate", Deduplicate},
+    Pass{"canonicalize_integer_products", CanonicalizeIntegerProducts},
     Pass{"canonicalize_layer_norm", CanonicalizeLayerNorm},
     Pass{"canonicalize_activations", CanonicalizeActivations},
     Pass{"canonicalize_pooling", CanonicalizePooling},

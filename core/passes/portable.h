@@ -37,6 +37,10 @@ absl::StatusOr<bool> FoldPad(Graph& graph);
 // Exporters' spelled-out GELU (both kinds), HardSwish and HardSigmoid → one node.
 absl::StatusOr<bool> CanonicalizeActivations(Graph& graph);
 
+// MatMulInteger or ConvInteger of dynamically quantized data, Cast, Mul by both scales →
+// DequantizeLinear, MatMul or Conv.
+absl::StatusOr<bool> CanonicalizeIntegerProducts(Graph& graph);
+
 // ReduceMean, Sub, Pow, Sqrt, Div, Mul, Add → LayerNormalization.
 absl::StatusOr<bool> CanonicalizeLayerNorm(Graph& graph);
 
