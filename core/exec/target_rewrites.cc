@@ -5,6 +5,7 @@
 #include "core/base/status_macros.h"
 #include "core/exec/fusion.h"
 #include "core/exec/kernels/copy.h"
+#include "core/ops/evaluate.h"
 #include "core/ops/registry.h"
 
 namespace halftone {
@@ -189,11 +190,40 @@ absl::Status MoveGathers(Graph& g) {
   return g.SortTopologically();
 }
 
+// --- convolution weights that no primitive takes as they are
+// ---------------------------------------
+
+// An integer kernel wants weights around zero; without constant weights there is no kernel at all.
+absl::Status WidenConvWeights(Graph& g) {
+  const std::vector<Node*> nodes = g.nodes();
+  for (Node* node : nodes) {
+    const bool transposed = IsOp(node, "ConvTranspose");
+    if (!transposed && !IsOp(node, "Conv")) continue;
+    Value* weights = node->input(1);
+    Node* widen = weights->producer();
+    if (!IsOp(widen, "DequantizeLinear") || weights->is_output() ||
+        MatchWeights(weights, transposed ? 1 : 0)) {
+      continue;
+    }
+    std::vector<const Tensor*> inputs;
+    for (const Value* in : widen->inputs()) {
+      inputs.push_back(in != nullptr && in->is_constant() ? &in->constant() : nullptr);
+      if (in != nullptr && inputs.back() == nullptr) break;
+    }
+    if (inputs.size() != widen->inputs().size() || inputs[1] == nullptr) continue;
+    absl::StatusOr<std::vector<Tensor>> wide = EvaluateNode(g, *widen, inputs);
+    if (wide.ok()) g.MakeConstant(weights, std::move((*wide)[0]));
+  }
+  g.RemoveUnused();
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status RewriteForTarget(Graph& graph) {
   HT_RETURN_IF_ERROR(MoveTransposes(graph));
   HT_RETURN_IF_ERROR(MoveGathers(graph));
+  HT_RETURN_IF_ERROR(WidenConvWeights(graph));
   HT_RETURN_IF_ERROR(PullThroughMovement(graph));
   UseUnsignedActivations(graph);
   return graph.Verify();

@@ -58,7 +58,7 @@ template <typename Fn>
 absl::StatusOr<Outputs> Around(Body& b, Fn fn) {
   HT_RETURN_IF_ERROR(b.Require({0, 1, 3}));
   const bool last = ChannelsLast(b);
-  Value* x = ToChannelsFirst(b, Dequantize(b, {0, 1, 2}), last);
+  Value* x = Dequantize(b, ToChannelsFirst(b, b.in(0), last), {0, 1, 2});
   HT_ASSIGN_OR_RETURN(Value * y, absl::StatusOr<Value*>(fn(x)));
   return Outputs{ToChannelsLast(b, Quantize(b, y, 3, 4, 0), last)};
 }
@@ -147,7 +147,7 @@ Value* DequantizedBias(Body& b, int bias, int scale_x, int scale_w) {
 // (x, scale, zero, w, scale, zero, y scale, y zero, bias?), of ai.onnx and with channels_last.
 absl::StatusOr<Outputs> QLinearConv(Body& b) {
   const bool last = ChannelsLast(b);
-  Value* x = ToChannelsFirst(b, Dequantize(b, {0, 1, 2}), last);
+  Value* x = Dequantize(b, ToChannelsFirst(b, b.in(0), last), {0, 1, 2});
   Value* y = b.Op("Conv", {x, Dequantize(b, {3, 4, 5}, 0), DequantizedBias(b, 8, 1, 4)},
                   b.Copied({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"}));
   return Outputs{ToChannelsLast(b, Quantize(b, y, 6, 7, 0), last)};

@@ -14,10 +14,12 @@ constexpr int kMaxRounds = 10;
 
 constexpr std::array kPortable = {
     Pass{"expand_composites", ExpandComposites},
+    Pass{"merge_transposes", MergeTransposes},
     Pass{"remove_identity", RemoveIdentity},
     Pass{"fold_constants", FoldConstants},
     Pass{"deduplicate", Deduplicate},
     Pass{"canonicalize_integer_products", CanonicalizeIntegerProducts},
+    Pass{"center_weights", CenterWeights},
     Pass{"canonicalize_layer_norm", CanonicalizeLayerNorm},
     Pass{"canonicalize_activations", CanonicalizeActivations},
     Pass{"canonicalize_pooling", CanonicalizePooling},

@@ -12,6 +12,9 @@ namespace halftone {
 // the graph's opset. Nodes in nested graphs stay.
 absl::StatusOr<bool> ExpandComposites(Graph& graph);
 
+// Transpose of a Transpose → one.
+absl::StatusOr<bool> MergeTransposes(Graph& graph);
+
 // Nodes without effect: Identity, Dropout in inference, a Cast to the same type, Reshape,
 // Transpose, Slice, Expand and Pad that change nothing, x·1, x+0, Concat and Sum of one input.
 absl::StatusOr<bool> RemoveIdentity(Graph& graph);
@@ -40,6 +43,10 @@ absl::StatusOr<bool> CanonicalizeActivations(Graph& graph);
 // MatMulInteger or ConvInteger of dynamically quantized data, Cast, Mul by both scales →
 // DequantizeLinear, MatMul or Conv.
 absl::StatusOr<bool> CanonicalizeIntegerProducts(Graph& graph);
+
+// DequantizeLinear of constant bytes with zero points → of i8 without, where the differences fit:
+// kernels want weights around zero.
+absl::StatusOr<bool> CenterWeights(Graph& graph);
 
 // ReduceMean, Sub, Pow, Sqrt, Div, Mul, Add → LayerNormalization.
 absl::StatusOr<bool> CanonicalizeLayerNorm(Graph& graph);

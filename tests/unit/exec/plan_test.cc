@@ -127,6 +127,25 @@ TEST(Plan, DataDependentShapesRun) {
   EXPECT_EQ(b[0].ToString(), "i64[1,1] {3}");
 }
 
+// Bytes with a zero point that is none of i8.
+TEST(Plan, ConvolutionsHaveAKernelForAnyConstantWeights) {
+  Graph g("net");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{1, 1, 5, 5}});
+  Value* w = g.AddConstant("w", Tensor::Of<uint8_t>({1, 1, 2, 2}, {0, 255, 7, 90}));
+  Value* scale = g.AddConstant("s", Tensor::Scalar<float>(0.5f));
+  Value* zero = g.AddConstant("z", Tensor::Scalar<uint8_t>(100));
+  Node* widen = g.AddNode({.op = "DequantizeLinear", .inputs = {w, scale, zero}, .outputs = {"f"}});
+  Node* conv = g.AddNode({.op = "Conv", .inputs = {x, widen->output(0)}, .outputs = {"y"}});
+  g.AddOutput(conv->output(0));
+  ASSERT_THAT(InferShapes(g), IsOk());
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(g.Clone(), {}));
+  Context context(plan);
+  ExpectAgreement(context, g, RandomF32({1, 1, 5, 5}, 1));
+  HT_ASSERT_OK_AND_ASSIGN(const auto steps, plan->Describe({Shape{1, 1, 5, 5}}));
+  for (const StepInfo& step : steps) EXPECT_NE(step.rule, "reference") << step.op;
+}
+
 TEST(Plan, ProductsOfOtherTypesThanF32Run) {
   for (const DataType type : {DataType::kI32, DataType::kF64}) {
     Graph g("net");
