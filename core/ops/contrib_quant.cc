@@ -1,5 +1,6 @@
 // Quantized operators of ONNX Runtime as DequantizeLinear → operator → QuantizeLinear, the form in
 // which quantization is written down everywhere else.
+#include <algorithm>
 #include <array>
 
 #include "absl/strings/str_cat.h"
@@ -228,12 +229,18 @@ absl::StatusOr<NBits> ReadNBits(const Body& b) {
   const auto read = [&](const char* name) { return b.attributes().Int(name, 0); };
   const NBits s = {read("K"), read("N"), read("block_size"), b.attributes().Int("bits", 4)};
   if (s.bits != 4 && s.bits != 8) return b.Unsupported(absl::StrCat("bits is ", s.bits));
-  if (s.k < 1 || s.n < 1 || s.block < 2 || s.block % 2 != 0) {
+  constexpr int64_t kMax = int64_t{1} << 40;  // keeps the arithmetic below from overflowing
+  if (s.k < 1 || s.n < 1 || s.block < 2 || s.block % 2 != 0 ||
+      std::max({s.k, s.n, s.block}) > kMax) {
     return b.Error(
         absl::StrCat("K, N, block_size are ", s.k, ", ", s.n, ", ", s.block, ", want positive"));
   }
-  const Shape padded = {s.n, s.blocks(), s.block};
-  HT_RETURN_IF_ERROR(NumElements(padded).status());
+  HT_ASSIGN_OR_RETURN(const int64_t padded, NumElements(Shape{s.n, s.blocks(), s.block}));
+  const SymbolicShape stored = b.in(1)->type().shape;
+  if (const auto shape = Concrete(stored); shape && ElementCount(*shape) != padded * s.bits / 8) {
+    return b.Error(absl::StrCat("input 1 has shape ", ToString(*shape), " for K, N, block_size ",
+                                s.k, ", ", s.n, ", ", s.block));
+  }
   if (b.has(4)) return b.Unsupported("has group indices");
   return s;
 }

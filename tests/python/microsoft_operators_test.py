@@ -7,28 +7,25 @@ Each model runs by the reference evaluation, which takes the operators as they a
 portable passes have replaced them; and in ONNX Runtime again after these passes, as plain ONNX.
 """
 import argparse
-import json
 import logging
 import pathlib
-import subprocess
 import sys
-import tempfile
 
 import numpy as np
 import onnx
+import onnx.reference  # before ONNX Runtime, see roads.py
 from onnx import TensorProto, helper, numpy_helper
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "differential")]
 import models  # noqa: E402
 import ort_util  # noqa: E402
+import roads  # noqa: E402
 
 ort = ort_util.ImportOnnxRuntime()
 MS = "com.microsoft"
 FLOAT_TOLERANCE = 1e-4  # of the largest expected magnitude
 HALF_TOLERANCE = 4e-3   # f16: sums are rounded in another order
-TYPES = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "int16": "i16", "uint16": "u16",
-         "int32": "i32", "int64": "i64", "bool": "bool"}
 rng = np.random.default_rng(3)
 
 
@@ -448,70 +445,30 @@ def TransformerTools(folder, quantization, plain, feeds):
 # --- running -------------------------------------------------------------------------------------
 
 
-class Runner:
-    """Our side: the model_runner program."""
-
-    def __init__(self, build, folder):
-        self.folder = folder
-        self.process = subprocess.Popen([build / "tests" / "model_runner"], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-
-    def Run(self, model, road, inputs):
-        """Outputs of a road: "reference", "plan", or "export", the portable form in ONNX Runtime."""
-        if road == "export":
-            answer = self.Ask(model=str(model), road=road, folder=str(self.folder), portable=True)
-            names = [i.name for i in onnx.load(answer["model"], load_external_data=False).graph.input]
-            return Expected(answer["model"], dict(zip(names, inputs, strict=True)))
-        sent = []
-        for i, value in enumerate(inputs):
-            path = self.folder / f"in{i}.bin"
-            path.write_bytes(np.ascontiguousarray(value).tobytes())
-            sent.append({"type": TYPES[value.dtype.name], "shape": list(value.shape), "path": str(path)})
-        answer = self.Ask(model=str(model), road=road, inputs=sent, folder=str(self.folder))
-        names = {ours: theirs for theirs, ours in TYPES.items()}
-        return [np.frombuffer(pathlib.Path(o["path"]).read_bytes(), names[o["type"]]).reshape(o["shape"])
-                for o in answer["outputs"]]
-
-    def Ask(self, **command):
-        self.process.stdin.write(json.dumps(command) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer
-
-
-def Expected(path, feeds):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    # What stands in the file is what runs.
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feeds)
+def Run(runner, road, path, inputs):
+    """Outputs on "reference" or "plan", or on "export": the portable form in ONNX Runtime."""
+    if road == "export":
+        return roads.RunOrt(roads.Session(runner.Export(path, portable=True)), inputs)
+    return runner.Call(road, path, [inputs])[0]
 
 
 def Difference(want, got, tolerance, equal):
-    """What is wrong with `got`; empty if nothing."""
-    if got.dtype != want.dtype or got.shape != want.shape:
-        return f"got {got.dtype}{list(got.shape)}, want {want.dtype}{list(want.shape)}"
-    gap = np.abs(got.astype(np.float64) - want.astype(np.float64))
-    if want.dtype.kind == "f":
-        limit = tolerance * float(np.max(np.abs(want), initial=1e-9))
-        return "" if np.all(gap <= limit) else f"differs by {gap.max():.3g}, limit {limit:.3g}"
-    if want.dtype.itemsize > 2:
-        return "" if np.all(gap == 0) else f"differs by {gap.max()}"
+    """What is wrong with `got`; None if nothing. Bytes may be one step away, but not many of them."""
+    if got.dtype != want.dtype or got.shape != want.shape or want.dtype.itemsize > 2 or want.dtype.kind == "f":
+        return roads.Difference(got, want, tolerance)
+    gap = np.abs(got.astype(np.int64) - want.astype(np.int64))
     share = float(np.mean(gap == 0))
-    return "" if gap.max(initial=0) <= 1 and share >= equal else f"differs by {gap.max()} steps, {share:.3f} are equal"
+    return None if gap.max(initial=0) <= 1 and share >= equal else f"{gap.max()} steps away, {share:.3f} are equal"
 
 
 def Compare(runner, name, path, feeds, tolerance, equal, verbose):
     problems = []
-    want = Expected(path, feeds)
     inputs = [feeds[i.name] for i in onnx.load(path, load_external_data=False).graph.input]
+    want = roads.RunOrt(roads.Session(path), inputs)
     for road in ("reference", "plan", "export"):
         try:
-            got = runner.Run(path, road, inputs)
-        except Exception as e:  # ours, or ONNX Runtime's about what we exported
+            got = Run(runner, road, path, inputs)
+        except roads.RoadError as e:
             problems.append(f"{name}, {road}: {e}")
             continue
         wrong = [f"output {i} {text}" for i, (w, g) in enumerate(zip(want, got, strict=True))
@@ -527,8 +484,8 @@ def CheckUnknown(runner, folder):
     model, feeds = MakeModel("BeamSearch", [F(2, 3)], {}, [TensorProto.FLOAT], MS, 17, False)
     onnx.save(model, folder / "unknown.onnx")
     try:
-        runner.Run(folder / "unknown.onnx", "plan", list(feeds.values()))
-    except RuntimeError as e:
+        Run(runner, "plan", folder / "unknown.onnx", list(feeds.values()))
+    except roads.RoadError as e:
         if "UNIMPLEMENTED" in str(e) and "com.microsoft.BeamSearch (opset 1) in 'tested'" in str(e):
             return []
         return [f"unknown operator: {e}"]
@@ -547,16 +504,15 @@ def main():
     for dtype in (np.uint8, np.int8):
         Quantized(dtype)
     problems, count = [], 0
-    with tempfile.TemporaryDirectory() as folder:
+    with roads.ScratchFolder() as folder, roads.Runner(args.build, folder) as runner:
         folder = pathlib.Path(folder)
-        runner = Runner(args.build, folder)
         for name, (model, feeds), tolerance, equal in CASES:
             if args.only not in name:
                 continue
             onnx.save(model, folder / "case.onnx")
             try:
                 problems += Compare(runner, name, folder / "case.onnx", feeds, tolerance, equal, args.verbose)
-            except Exception as e:  # ONNX Runtime refuses the case: the case is wrong
+            except roads.RoadError as e:  # ONNX Runtime refuses the case: the case is wrong
                 problems.append(f"{name}: {e}")
                 print("FAILED", problems[-1][:300], flush=True)
             count += 1
@@ -571,8 +527,6 @@ def main():
             problems += Compare(runner, name, path, feeds, tolerance, 0.9, args.verbose)
             count += 1
         problems += CheckUnknown(runner, folder)
-        runner.process.stdin.close()
-        runner.process.wait()
     print(f"{count} models, {len(problems)} disagreements")
     if problems:
         sys.exit("\n".join(problems))
