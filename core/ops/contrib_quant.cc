@@ -236,10 +236,11 @@ absl::StatusOr<NBits> ReadNBits(const Body& b) {
         absl::StrCat("K, N, block_size are ", s.k, ", ", s.n, ", ", s.block, ", want positive"));
   }
   HT_ASSIGN_OR_RETURN(const int64_t padded, NumElements(Shape{s.n, s.blocks(), s.block}));
-  const SymbolicShape stored = b.in(1)->type().shape;
-  if (const auto shape = Concrete(stored); shape && ElementCount(*shape) != padded * s.bits / 8) {
-    return b.Error(absl::StrCat("input 1 has shape ", ToString(*shape), " for K, N, block_size ",
-                                s.k, ", ", s.n, ", ", s.block));
+  HT_ASSIGN_OR_RETURN(const int64_t bytes, PackedBytes(padded, static_cast<int>(s.bits)));
+  const std::optional<Shape> stored = Concrete(b.dims(1));
+  if (stored && ElementCount(*stored) != bytes) {
+    return b.Error(
+        absl::StrCat("input 1 has shape ", ToString(*stored), ", want ", bytes, " bytes in all"));
   }
   if (b.has(4)) return b.Unsupported("has group indices");
   return s;

@@ -117,6 +117,10 @@ TEST(Composite, WhatAFileGetsWrongIsAnError) {
   EXPECT_THAT(RunMicrosoft("EmbedLayerNormalization", {I({1, 1}, {0})}), is_invalid);
   EXPECT_THAT(RunMicrosoft("QLinearConcat", {F({}, {1}), U8({}, {0}), U8({1}, {1})}), is_invalid);
   EXPECT_THAT(RunMicrosoft("BiasGelu", {x, U8({3}, {1, 2, 3})}), is_invalid);
+  EXPECT_THAT(
+      RunMicrosoft("MatMulNBits", {F({1, 2}, {1, 2}), U8({1, 1, 1}, {0}), F({1}, {1}), F({1}, {8})},
+                   {{"K", int64_t{2}}, {"N", int64_t{1}}, {"block_size", int64_t{1} << 36}}),
+      is_invalid);
   const int64_t huge = int64_t{1} << 62;
   EXPECT_THAT(RunMicrosoft("MatMulNBits", {F({1, 2}, {1, 2}), U8({1, 1, 1}, {0}), F({1}, {1})},
                            {{"K", huge}, {"N", huge}, {"block_size", int64_t{32}}}),
