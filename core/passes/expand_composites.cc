@@ -26,12 +26,13 @@ bool TypesAreKnown(const Node& node) {
 }
 
 // Operators of ONNX with integer arithmetic have bodies for the sake of the kernels that recognise
-// them; those want everything but activations to be constant.
+// them; those want everything but activations (a product may have two) to be constant.
 bool IsWorthwhile(const Node& node) {
   if (!FindComposite(node)->has_own_row) return true;
   for (size_t i = 1; i < node.inputs().size(); ++i) {
     const Value* in = node.input(static_cast<int>(i));
-    if (i != 3 && in != nullptr && !in->is_constant()) return false;
+    const bool activation = i == 3 && IsOp(&node, "QLinearMatMul");
+    if (!activation && in != nullptr && !in->is_constant()) return false;
   }
   return true;
 }
