@@ -34,7 +34,9 @@ std::optional<Window> ReadWindow(const Node& node, const Shape& input, const Sha
     // convolutions and poolings, whose output size is given.
     if (begin < 0 || begin >= extent + big) return std::nullopt;
     w.kernel.push_back(kernel[i]);
-    w.strides.push_back(strides[i]);
+    // One position has no next one. oneDNN 3.7's brgemm convolutions of one input channel read the
+    // wrong rows (and beyond the input) when the last axis has one position and a stride.
+    w.strides.push_back(steps == 1 ? 1 : strides[i]);
     w.dilations.push_back(dilations[i] - 1);
     w.pads_begin.push_back(begin);
     w.pads_end.push_back(end);
