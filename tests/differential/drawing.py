@@ -19,7 +19,8 @@ MAX_ELEMENTS = 4096
 # Per float type: a rounding, the largest magnitude that a graph may reach, how far shaken values may stray
 # (relative to the largest magnitude), and the tolerance that an engine is held to at least.
 ROUNDING = {"f32": 1e-6, "f64": 1e-14, "f16": 1e-3}
-LIMIT = {"f32": 1e4, "f64": 1e4, "f16": 1e3}
+LIMIT = {"f32": 1e5, "f64": 1e5, "f16": 1e3}
+SMALLEST = 1e-2  # the largest magnitude of a value: kernels of exp, log … err by 1e-7 of 1
 STRAY_FINE, STRAY_COARSE = 1.5e-5, 2e-2
 TOLERANCE_FINE, TOLERANCE_COARSE = 1e-4, 5e-3
 
@@ -170,12 +171,14 @@ class Drawing:
 
     # --- nodes ----------------------------------------------------------------------------------
 
-    def Node(self, op, inputs, outputs=1, exact=False, captures=(), jitter=None, quantized=None, **attributes):
+    def Node(self, op, inputs, outputs=1, exact=False, captures=(), jitter=None, quantized=None, tiny=False,
+             **attributes):
         """Adds a node whose inputs are Values or None. Rejected when ONNX Runtime refuses it or its result is no good.
 
         exact: moves, selects, compares or counts: adds no rounding of its own. captures: Values that nested graphs read.
         jitter: may hinge on the last bit even of exact inputs, so those are shaken too; default: unless exact.
-        `outputs`: how many, or a list of bools: which ones exist. Returns the existing outputs.
+        tiny: the result may be small, as scales are. `outputs`: how many, or a list of bools: which ones exist. Returns
+        the existing outputs.
         """
         exists = [True] * outputs if isinstance(outputs, int) else outputs
         names = [self.Name() if e else "" for e in exists]
@@ -183,7 +186,7 @@ class Drawing:
                                 **{k: v for k, v in attributes.items() if v is not None})
         operands = list({v.name: v for v in [*inputs, *captures] if v is not None}.values())
         arrays = self._Compute(node, names, operands, not exact if jitter is None else jitter)
-        made = self._Judge(op, [n for n in names if n], arrays, operands, exact, quantized)
+        made = self._Judge(op, [n for n in names if n], arrays, operands, exact, quantized, tiny)
         self.nodes.append(node)
         self.values.extend(made)
         for v in operands:
@@ -214,7 +217,7 @@ class Drawing:
         wide = x.astype(np.float64)
         return np.asarray(wide + signs * size * (np.abs(wide) + 0.2 * np.abs(wide).max(initial=0)), x.dtype)
 
-    def _Judge(self, op, names, arrays, operands, exact, quantized):
+    def _Judge(self, op, names, arrays, operands, exact, quantized, tiny):
         made = []
         for i, name in enumerate(names):
             nominal, shaken = arrays[0][i], [a[i] for a in arrays[1:]]
@@ -233,7 +236,7 @@ class Drawing:
                 if not exact:
                     value.shaken = [self._Shake(s) for s in value.shaken]
                 largest = np.abs(nominal).max(initial=0)
-                if not np.isfinite(nominal).all() or largest > LIMIT[type_] or 0 < largest < 1e-3:
+                if not np.isfinite(nominal).all() or largest > LIMIT[type_] or not tiny and 0 < largest < SMALLEST:
                     raise Rejected(f"{op}: magnitude")
                 if not value.Stray() <= (STRAY_FINE if value.fine else STRAY_COARSE):
                     raise Rejected(f"{op}: ill-conditioned")

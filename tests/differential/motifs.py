@@ -237,11 +237,11 @@ def NarrowWeights(d):
 
 def DynamicMatMul(d):
     x = d.Operand("f32", ranks=(2, 3), test=lambda v: not v.quantized)
-    q, scale, zero = d.Node("DynamicQuantizeLinear", [x], 3, jitter=True, quantized=True)
+    q, scale, zero = d.Node("DynamicQuantizeLinear", [x], 3, jitter=True, quantized=True, tiny=True)
     w = Constant(d, d.rng.integers(-63, 64, (x.shape[-1], d.Int(1, 5))), np.int8)
     y = One(d, "MatMulInteger", q, w, zero, Constant(d, 0, np.int8), quantized=True)
     y = One(d, "Cast", y, exact=True, to=TensorProto.FLOAT)
-    y = One(d, "Mul", y, One(d, "Mul", scale, Constant(d, 0.005)))
+    y = One(d, "Mul", y, One(d, "Mul", scale, Constant(d, 0.005), tiny=True))
     Activation(d, y)
 
 
