@@ -38,6 +38,8 @@ std::optional<TensorQuant> MatchParameters(const Node& node, const Value* quanti
   const auto shape = Concrete(scale->type().shape);
   if (!shape || ElementCount(*shape) != 1 || scale->is_constant()) return std::nullopt;
   if (zero_point != nullptr && zero_point->is_constant()) return std::nullopt;
+  // What DynamicQuantizeLinear gives; the steps read nothing else at run time.
+  if (q.type != DataType::kU8 || scale->type().type != DataType::kF32) return std::nullopt;
   q.is_static = false;
   q.scale_value = scale;
   q.zero_point_value = zero_point;

@@ -128,6 +128,20 @@ Value* IdentityOperand(const Node& node) {
   return NeutralOperand(node);
 }
 
+// What the file says about the result holds for the operand: a rank, a symbol for a dimension.
+void Learn(Value* x, const ValueType& also) {
+  ValueType type = x->type();
+  if (!type.shape.has_value()) {
+    type.shape = also.shape;
+  } else if (also.shape.has_value() && also.shape->size() == type.shape->size()) {
+    for (size_t i = 0; i < type.shape->size(); ++i) {
+      Dim& d = (*type.shape)[i];
+      if (!d.known() && (d.symbol.empty() || (*also.shape)[i].known())) d = (*also.shape)[i];
+    }
+  }
+  x->set_type(std::move(type));
+}
+
 }  // namespace
 
 absl::StatusOr<bool> RemoveIdentity(Graph& graph) {
@@ -137,7 +151,7 @@ absl::StatusOr<bool> RemoveIdentity(Graph& graph) {
     Value* x = IdentityOperand(*node);
     Value* y = node->output(0);
     if (x == nullptr || !CanReplace(y, x) || (y->uses().empty() && !y->is_output())) continue;
-    // The output's type may say more than the input's: a symbol for an unknown dimension.
+    if (!x->is_input() && !x->is_constant()) Learn(x, y->type());
     graph.ReplaceUsesKeepingName(y, x);
     changed = true;
   }

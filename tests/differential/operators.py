@@ -302,6 +302,11 @@ def ConvTranspose(d, op):
         attributes.pop("auto_pad")  # ONNX Runtime makes less than the size that ONNX says
     if d.Chance(0.3):
         attributes["output_padding"] = [d.Int(0, s - 1) for s in strides]
+    if d.Chance(0.15):
+        attributes["output_shape"] = [s * n + d.Int(0, 1) for s, n in zip(strides, x.shape[2:])]
+        attributes.pop("pads", None)
+        attributes.pop("output_padding", None)
+        attributes.pop("auto_pad", None)
     d.Node(op, [x, w, *bias], group=groups, **attributes)
 
 

@@ -34,6 +34,14 @@ std::optional<ConvShape> ReadShape(const ProgramBuilder& b, const ComputeMatch& 
   return s;
 }
 
+// oneDNN 3.7's brgemm convolutions of one input channel read wrong rows, and beyond the input, when
+// the last axis has one position and a stride, and the axis before has no stride.
+bool ReadsWrongRows(const ConvShape& s) {
+  const auto& strides = s.window.strides;
+  const size_t n = strides.size();
+  return s.input[1] == 1 && s.output.back() == 1 && n > 1 && strides[n - 1] > 1;
+}
+
 // Weight dimensions as oneDNN wants them, [g,] o, i, spatial, over the constant's row-major bytes.
 memory::desc PlainWeights(const ConvShape& s, DataType type, bool transposed) {
   const Shape strides = RowMajorStrides(s.weights);
@@ -129,6 +137,10 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
   const auto shape = ReadShape(b, m, transposed);
   if (!shape) {
     *reason = "shape or padding that oneDNN does not take";
+    return false;
+  }
+  if (ReadsWrongRows(*shape)) {
+    *reason = "one channel and one column of a stride";
     return false;
   }
   std::string why;

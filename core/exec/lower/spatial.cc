@@ -15,7 +15,9 @@ std::optional<Window> ReadWindow(const Node& node, const Shape& input, const Sha
   const auto dilations = a.Ints("dilations", std::vector<int64_t>(spatial, 1));
   const auto pads = a.Ints("pads", std::vector<int64_t>(2 * spatial, 0));
   const std::string auto_pad = a.String("auto_pad", "NOTSET");
-  if (strides.size() != spatial || dilations.size() != spatial || pads.size() != 2 * spatial) {
+  const auto extra = a.Ints("output_padding", std::vector<int64_t>(spatial, 0));
+  if (strides.size() != spatial || dilations.size() != spatial || pads.size() != 2 * spatial ||
+      extra.size() != spatial) {
     return std::nullopt;
   }
   Window w;
@@ -26,17 +28,18 @@ std::optional<Window> ReadWindow(const Node& node, const Shape& input, const Sha
     const int64_t steps = transposed ? input[i + 2] : output[i + 2];
     const int64_t total = (steps - 1) * strides[i] + extent - big;
     int64_t begin = pads[i];
-    if (auto_pad == "SAME_UPPER") begin = std::max<int64_t>(total, 0) / 2;
-    if (auto_pad == "SAME_LOWER") begin = (std::max<int64_t>(total, 0) + 1) / 2;
+    const int64_t automatic = std::max<int64_t>(total + (transposed ? extra[i] : 0), 0);
+    const bool named = transposed && !a.Ints("output_shape").empty();
+    if (auto_pad == "SAME_LOWER" || named) begin = automatic - automatic / 2;
+    if (auto_pad == "SAME_UPPER") begin = automatic / 2;
     if (auto_pad == "VALID") begin = 0;
     const int64_t end = total - begin;
     // A negative end means that the last rows are not read at all: oneDNN takes that for
     // convolutions and poolings, whose output size is given.
     if (begin < 0 || begin >= extent + big) return std::nullopt;
     w.kernel.push_back(kernel[i]);
-    // One position has no next one. oneDNN 3.7's brgemm convolutions of one input channel read the
-    // wrong rows (and beyond the input) when the last axis has one position and a stride.
-    w.strides.push_back(steps == 1 ? 1 : strides[i]);
+    // One position has no next one; oneDNN wants a stride beyond what a negative end cuts off.
+    w.strides.push_back(steps == 1 && end >= 0 ? 1 : strides[i]);
     w.dilations.push_back(dilations[i] - 1);
     w.pads_begin.push_back(begin);
     w.pads_end.push_back(end);

@@ -20,6 +20,14 @@ TEST_P(RemoveIdentityCase, LeavesOnlyWhatDoesSomething) {
   EXPECT_EQ(OpsOf(RunPass(before, RemoveIdentity)), GetParam().ops);
 }
 
+TEST(RemoveIdentity, KeepsWhatTheFileSaysAboutTheResult) {
+  const Graph before =
+      LoadText("net (float[N, M] x) => (float[K] y) { a = Squeeze(x) y = Identity(a) }", 17);
+  const Graph after = RunPass(before, RemoveIdentity);
+  EXPECT_EQ(OpsOf(after), "Squeeze");
+  EXPECT_EQ(ToString(after.outputs()[0]->type()), "f32[K]");
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Portable, RemoveIdentityCase,
     testing::Values(
