@@ -774,8 +774,8 @@ def Resize(d, op):
     # Before opset 11 ONNX Runtime rounds up where it shrinks; nothing says so.
     if op == "Resize" and (d.opset >= 11 or mode == "linear") and d.Chance(0.3):
         scales[2:] = [0.5, 0.75]
-    if tuple(int(n * s) for n, s in zip(x.shape, scales)) == x.shape:
-        scales = [1.0] * 4  # what keeps every size is a copy to ONNX Runtime, whatever the scales
+    # What keeps its size is copied by ONNX Runtime whatever the scale: the tensor, with antialias each axis.
+    scales = [1.0 if int(n * s) == n else s for n, s in zip(x.shape, scales)]
     if op == "Upsample" or d.opset < 11:
         attributes = {"scales": scales} if d.opset < 9 else {}
         d.Node(op, [x] + ([d.Constant(scales, np.float32)] if not attributes else []), mode=mode, **attributes)
