@@ -76,7 +76,7 @@ const Limit kLimits[] = {
      20,
      {},
      {Tensor::Of<int8_t>({2}, {-3, 100}), Tensor::Scalar(0.5f), Tensor::Scalar<int8_t>(-5)},
-     {true, false, false}},
+     {false, false, false}},
     {"OldResizeIsAsymmetric",
      "Resize",
      10,
