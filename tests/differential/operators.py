@@ -303,10 +303,12 @@ def ConvTranspose(d, op):
     if d.Chance(0.3):
         attributes["output_padding"] = [d.Int(0, s - 1) for s in strides]
     if d.Chance(0.15):
-        attributes["output_shape"] = [s * n + d.Int(0, 1) for s, n in zip(strides, x.shape[2:])]
-        attributes.pop("pads", None)
-        attributes.pop("output_padding", None)
-        attributes.pop("auto_pad", None)
+        for name in ("pads", "output_padding", "auto_pad"):
+            attributes.pop(name, None)
+        # Up to what the kernel reaches: ONNX Runtime leaves more than that as it finds it.
+        dilations = attributes.get("dilations", [1] * rank)
+        attributes["output_shape"] = [d.Int(max(1, s * (n - 1) + (k - 1) * l), s * (n - 1) + (k - 1) * l + 1)
+                                      for s, n, k, l in zip(strides, x.shape[2:], kernel, dilations)]
     d.Node(op, [x, w, *bias], group=groups, **attributes)
 
 

@@ -163,6 +163,7 @@ def main():
     parser.add_argument("--nightly", action="store_true", help=f"{NIGHTLY} graphs")
     parser.add_argument("--only", help="draw nothing but this operator")
     arguments = parser.parse_args()
+    np.seterr(all="ignore")  # what overflows is rejected
     graphs = NIGHTLY if arguments.nightly else arguments.graphs
     start, failures, nodes, sizes = time.time(), 0, 0, collections.Counter()
     drawn, rejected, motifs = collections.Counter(), collections.Counter(), collections.Counter()
