@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from roads import NAMES, NUMPY, RoadError, RunOrt, Session
 
@@ -79,7 +79,7 @@ def MakeModel(nodes, inputs, outputs, initializers, opset):
 
 
 class Drawing:
-    """The graph so far. Functions of operators.py add to it through Node()."""
+    """The graph so far. The functions of draw_*.py and motifs.py add to it through Node()."""
 
     def __init__(self, rng, opset):
         self.rng = rng
@@ -159,14 +159,16 @@ class Drawing:
                 return fitting[max(self.Int(0, len(fitting) - 1), self.Int(0, len(fitting) - 1))]
         return self.Fresh(self.Pick(types), self.Shape(*ranks) if like is None else like, low, high)
 
-    def Partner(self, value, low=-3.0, high=3.0, type_=None):
-        """An operand that broadcasts with `value`."""
+    def Partner(self, value, low=-3.0, high=3.0, type_=None, fresh=False):
+        """An operand that broadcasts with `value`. fresh: bounds hold for other batches too (no division by 0)."""
         shape = [d if self.Chance(0.75) else 1 for d in value.shape]
         shape = shape[self.Int(0, len(shape)) if self.Chance(0.3) else 0:]
         shape = tuple(self.Int(1, 4) if d == 1 and self.Chance(0.2) else d for d in shape)
         if self.Chance(0.2):
             shape = (self.Int(1, 3),) * max(0, value.rank - len(shape) + 1) + shape
             shape = shape[-(value.rank + 1):]
+        if fresh:
+            return self.Fresh(type_ or value.type, shape, low, high)
         return self.Operand(type_ or value.type, low, high, like=shape)
 
     # --- nodes ----------------------------------------------------------------------------------
@@ -282,5 +284,3 @@ def Schema(op, opset):
         return None
     return None if schema.deprecated else schema
 
-
-__all__ = ["Drawing", "Rejected", "Schema", "Value", "TensorProto", "FLOATS", "MakeModel", "TensorType"]

@@ -5,8 +5,8 @@ A motif gets a Drawing and adds several nodes, all or none. They want opset 13 o
 import numpy as np
 from onnx import TensorProto
 
+from common import Image, Window
 from drawing import Rejected
-from operators import Image, Window
 
 OLDEST_OPSET = 13
 

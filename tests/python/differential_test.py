@@ -148,7 +148,7 @@ class Test:
 def Coverage(table, rows, drawn, rejected):
     """Operators and rows that no graph had and nobody excused."""
     names = {r["name"] for r in table if r["domain"] == ""}
-    missing = [f"{n}: no way to draw it in tests/differential/operators.py, and no reason" for n in sorted(names)
+    missing = [f"{n}: no way to draw it in tests/differential/draw_*.py, and no reason in operators.py" for n in sorted(names)
                if n not in DRAWS and n not in UNDRAWN]
     missing += [f"{n} of opset {since}: never drawn ({rejected[n]} times rejected)" for n, since, _ in rows
                 if n in DRAWS and not drawn[n, since]]
