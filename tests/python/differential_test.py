@@ -113,16 +113,16 @@ class Test:
         other = OtherBatch(model, fed) if with_batch else None
         if other is not None and all(v.Stray() == 0 or v.fine for v in outputs):
             try:
+                # Ours first: where a constant of the graph wants the first batch, ONNX Runtime may not notice (a bias
+                # with fewer elements than channels), or stop the process (a division by 0).
+                self.path.write_bytes(model.SerializeToString())
+                self.runner.Call("reference", self.path, [other])
                 want.append(RunOrt(session, other))
                 calls.append(other)
                 self.batches += 1
             except RoadError:
-                pass  # a constant of the graph wants the first batch
-        found = self.Compare(model, calls, want, tolerances)
-        if len(calls) > 1 and len(found) == 2 and all(f.startswith("INVALID_ARGUMENT") for f in found.values()):
-            # ONNX Runtime does not look whether, say, a bias has as many elements as there are channels now.
-            found = self.Compare(model, calls[:1], want[:1], tolerances)
-        return found
+                pass
+        return self.Compare(model, calls, want, tolerances)
 
     def Report(self, seed, drawing, differences):
         print(f"seed {seed}, opset {drawing.opset}: {differences}", flush=True)
