@@ -172,7 +172,8 @@ def Chain(d, prefix, start, other, length):
 
 
 def Typed(name, type_, shape):
-    return helper.make_tensor_value_info(name, ONNX[type_], shape)
+    # The rank alone: another batch may come.
+    return helper.make_tensor_value_info(name, ONNX[type_], [None] * len(shape))
 
 
 @Draws("If")
