@@ -107,8 +107,8 @@ absl::StatusOr<Tensor> ParseOnnxTensor(absl::string_view bytes) {
   }
   if (!reader.ok()) return Bad("the bytes are truncated or no protocol buffer");
   const std::optional<DataType> type = DataTypeFromOnnx(parsed.type);
-  if (!type || BitWidth(*type) < 8) {
-    return Bad(absl::StrCat("got data_type ", parsed.type, ", want a whole-byte number type"));
+  if (!type || Info(*type).wire_name.empty()) {
+    return Bad(absl::StrCat("got data_type ", parsed.type, ", want a type that requests carry"));
   }
   const int element_bytes = BitWidth(*type) / 8;
   std::string narrowed;  // typed fields hold small elements as wide numbers

@@ -31,7 +31,7 @@ absl::Status CopyField(const Field& field, int64_t count, std::byte* out) {
   return absl::OkStatus();
 }
 
-// Narrow types travel in int32_data, 16-bit floats as their bit pattern, 4-bit types in pairs.
+// Narrow types travel in int32_data, narrow floats as their bit pattern, 4-bit types in pairs.
 absl::Status CopyTypedField(const TensorProto& proto, DataType type, int64_t elements,
                             std::byte* out) {
   switch (type) {
@@ -54,6 +54,10 @@ absl::Status CopyTypedField(const TensorProto& proto, DataType type, int64_t ele
       return CopyField<uint16_t>(proto.int32_data(), elements, out);
     case DataType::kI8:
     case DataType::kU8:
+    case DataType::kF8E4M3FN:
+    case DataType::kF8E4M3FNUZ:
+    case DataType::kF8E5M2:
+    case DataType::kF8E5M2FNUZ:
       return CopyField<uint8_t>(proto.int32_data(), elements, out);
     case DataType::kBool:
       return CopyField<bool>(proto.int32_data(), elements, out);

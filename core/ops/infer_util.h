@@ -26,7 +26,9 @@ inline constexpr TypeSet kIntTypes = kSignedInts | kUnsignedInts;
 inline constexpr TypeSet kNumericTypes = kFloatTypes | kIntTypes;
 inline constexpr TypeSet kBoolType = Types(DataType::kBool);
 inline constexpr TypeSet kIndexTypes = Types(DataType::kI32, DataType::kI64);
-inline constexpr TypeSet kWholeByteTypes = kNumericTypes | kBoolType;
+inline constexpr TypeSet kFloat8Types =
+    Types(DataType::kF8E4M3FN, DataType::kF8E4M3FNUZ, DataType::kF8E5M2, DataType::kF8E5M2FNUZ);
+inline constexpr TypeSet kWholeByteTypes = kNumericTypes | kBoolType | kFloat8Types;
 inline constexpr TypeSet kPackedTypes = Types(DataType::kI4, DataType::kU4);
 inline constexpr TypeSet kAllTypes = kWholeByteTypes | kPackedTypes;
 
@@ -82,12 +84,6 @@ Elements ElementsFromDims(absl::Span<const Dim> dims);
 
 // Output 0 has the type and shape of input 0.
 absl::Status InferLikeInput(InferContext& c);
-// The same, with the input's type checked.
-template <TypeSet kSet>
-absl::Status InferLikeInput(InferContext& c) {
-  if (absl::Status s = CheckType(c, 0, kSet); !s.ok()) return s;
-  return InferLikeInput(c);
-}
 
 }  // namespace halftone
 

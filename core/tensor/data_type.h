@@ -28,6 +28,10 @@ enum class DataType : uint8_t {
   kBool,
   kI4,
   kU4,
+  kF8E4M3FN,
+  kF8E4M3FNUZ,
+  kF8E5M2,
+  kF8E5M2FNUZ,
 };
 
 struct DataTypeInfo {
@@ -56,6 +60,10 @@ inline constexpr std::array kDataTypes = {
     DataTypeInfo{DataType::kBool, "bool", "BOOL", 8, 9, false, false},
     DataTypeInfo{DataType::kI4, "i4", "", 4, 22, false, true},
     DataTypeInfo{DataType::kU4, "u4", "", 4, 21, false, false},
+    DataTypeInfo{DataType::kF8E4M3FN, "f8e4m3fn", "", 8, 17, true, true},
+    DataTypeInfo{DataType::kF8E4M3FNUZ, "f8e4m3fnuz", "", 8, 18, true, true},
+    DataTypeInfo{DataType::kF8E5M2, "f8e5m2", "", 8, 19, true, true},
+    DataTypeInfo{DataType::kF8E5M2FNUZ, "f8e5m2fnuz", "", 8, 20, true, true},
 };
 static_assert(
     [] {
@@ -70,6 +78,7 @@ constexpr const DataTypeInfo& Info(DataType t) { return kDataTypes[static_cast<s
 constexpr absl::string_view Name(DataType t) { return Info(t).name; }
 constexpr int BitWidth(DataType t) { return Info(t).bits; }
 constexpr bool IsFloat(DataType t) { return Info(t).is_float; }
+constexpr bool IsFloat8(DataType t) { return IsFloat(t) && BitWidth(t) == 8; }
 // Integers proper: not bool, not float.
 constexpr bool IsInteger(DataType t) { return !IsFloat(t) && t != DataType::kBool; }
 
@@ -77,7 +86,7 @@ std::optional<DataType> DataTypeFromName(absl::string_view name);
 std::optional<DataType> DataTypeFromWireName(absl::string_view name);
 std::optional<DataType> DataTypeFromOnnx(int onnx_code);
 
-// The C++ type of an element, for whole-byte types.
+// The C++ type of an element, for whole-byte types other than 8-bit floats.
 template <typename T>
 struct DataTypeOf;
 #define HT_DATA_TYPE_OF_(cpp, tag)                   \
@@ -100,8 +109,8 @@ HT_DATA_TYPE_OF_(uint64_t, kU64);
 HT_DATA_TYPE_OF_(bool, kBool);
 #undef HT_DATA_TYPE_OF_
 
-// Calls `f(T{})` with the element type of `type`; 4-bit types have none and return `f`'s default
-// result. The one place that maps run-time types to templates:
+// Calls `f(T{})` with the element type of `type`; 4-bit types and 8-bit floats have none and return
+// `f`'s default result. The one place that maps run-time types to templates:
 //
 //   DispatchType(t.type(), [&](auto tag) { using T = decltype(tag); … });
 template <typename F>
@@ -135,6 +144,10 @@ auto DispatchType(DataType type, F&& f) -> decltype(f(float{})) {
       return f(bool{});
     case DataType::kI4:
     case DataType::kU4:
+    case DataType::kF8E4M3FN:
+    case DataType::kF8E4M3FNUZ:
+    case DataType::kF8E5M2:
+    case DataType::kF8E5M2FNUZ:
       break;
   }
   using Result = decltype(f(float{}));

@@ -1,6 +1,7 @@
 #include "core/tensor/tensor.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -9,16 +10,18 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/tensor/float8.h"
 
 namespace halftone {
 namespace {
 
+template <typename T>
+constexpr bool kIsHalf = std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
+
 template <typename To, typename From>
 To ConvertElement(From x) {
-  if constexpr (std::is_same_v<From, Float16> || std::is_same_v<From, BFloat16>) {
-    return ConvertElement<To>(static_cast<float>(x));
-  } else if constexpr (std::is_same_v<To, Float16> || std::is_same_v<To, BFloat16>) {
-    return To(static_cast<float>(x));
+  if constexpr (kIsHalf<From> || kIsHalf<To>) {
+    return static_cast<To>(static_cast<float>(x));
   } else if constexpr (std::is_same_v<To, bool>) {
     return x != From{};
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
@@ -34,6 +37,38 @@ To ConvertElement(From x) {
   } else {
     return static_cast<To>(x);
   }
+}
+
+template <typename To, typename From>
+void ConvertAll(const Tensor& t, Tensor& out) {
+  const auto from = t.data<From>();
+  std::transform(from.begin(), from.end(), out.mutable_data<To>().begin(),
+                 ConvertElement<To, From>);
+}
+
+// Half floats meet f32 only: the other pairs take two steps, which keeps this file small.
+constexpr bool OneStep(DataType from, DataType to) {
+  const auto is_half = [](DataType t) { return t == DataType::kF16 || t == DataType::kBF16; };
+  return from == DataType::kF32 || to == DataType::kF32 || (!is_half(from) && !is_half(to));
+}
+
+absl::StatusOr<Tensor> FromFloat8(const Tensor& t, DataType to) {
+  std::array<float, 256> values;
+  for (int i = 0; i < 256; ++i) values[i] = DecodeFloat8(t.type(), static_cast<uint8_t>(i));
+  HT_ASSIGN_OR_RETURN(Tensor wide, Tensor::Create(DataType::kF32, t.shape()));
+  const auto* from = reinterpret_cast<const uint8_t*>(t.raw());
+  std::transform(from, from + t.num_elements(), wide.mutable_data<float>().begin(),
+                 [&](uint8_t bits) { return values[bits]; });
+  return Convert(wide, to);
+}
+
+absl::StatusOr<Tensor> ToFloat8(const Tensor& t, DataType to, bool saturate) {
+  HT_ASSIGN_OR_RETURN(const Tensor wide, Convert(t, DataType::kF64));
+  HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(to, t.shape()));
+  const auto from = wide.data<double>();
+  std::transform(from.begin(), from.end(), reinterpret_cast<uint8_t*>(out.mutable_raw()),
+                 [&](double x) { return EncodeFloat8(to, x, saturate); });
+  return out;
 }
 
 }  // namespace
@@ -101,7 +136,7 @@ void Tensor::DropPages() const {
 
 std::string Tensor::ToString(int max_values) const {
   std::string out = absl::StrCat(Name(type_), halftone::ToString(shape_));
-  if (BitWidth(type_) < 8) return out;
+  if (BitWidth(type_) < 8 || IsFloat8(type_)) return out;
   absl::StrAppend(&out, " {");
   DispatchType(type_, [&](auto tag) {
     using T = decltype(tag);
@@ -121,20 +156,26 @@ std::string Tensor::ToString(int max_values) const {
   return out;
 }
 
-absl::StatusOr<Tensor> Convert(const Tensor& t, DataType to) {
+absl::StatusOr<Tensor> Convert(const Tensor& t, DataType to, bool saturate) {
   if (BitWidth(t.type()) < 8 || BitWidth(to) < 8) {
     return absl::UnimplementedError(
         absl::StrCat("convert ", Name(t.type()), " to ", Name(to), ": packed types"));
   }
   if (t.type() == to) return t;
+  if (IsFloat8(to)) return ToFloat8(t, to, saturate);
+  if (IsFloat8(t.type())) return FromFloat8(t, to);
+  if (!OneStep(t.type(), to)) {
+    HT_ASSIGN_OR_RETURN(const Tensor wide, Convert(t, DataType::kF32));
+    return Convert(wide, to);
+  }
   HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(to, t.shape()));
   DispatchType(t.type(), [&](auto from_tag) {
     using From = decltype(from_tag);
-    const auto src = t.data<From>();
     DispatchType(to, [&](auto to_tag) {
       using To = decltype(to_tag);
-      auto dst = out.mutable_data<To>();
-      std::transform(src.begin(), src.end(), dst.begin(), ConvertElement<To, From>);
+      if constexpr (OneStep(DataTypeOf<From>::value, DataTypeOf<To>::value)) {
+        ConvertAll<To, From>(t, out);
+      }
     });
   });
   return out;

@@ -96,8 +96,9 @@ class Tensor {
 };
 
 // Element-wise conversion between whole-byte types: float to integer truncates towards zero and
-// saturates (NaN becomes 0), float to half rounds to nearest even, to bool is != 0.
-absl::StatusOr<Tensor> Convert(const Tensor& t, DataType to);
+// saturates (NaN becomes 0), float to a narrower float rounds to nearest even, to bool is != 0.
+// `saturate` is about values beyond the range of an 8-bit float (see EncodeFloat8).
+absl::StatusOr<Tensor> Convert(const Tensor& t, DataType to, bool saturate = true);
 
 // Integers of any width as int64; InvalidArgument for other types.
 absl::StatusOr<Shape> ToInt64s(const Tensor& t);
