@@ -68,13 +68,11 @@ constexpr auto kBitAnd = [](auto a, auto b) { return a & b; };
 constexpr auto kBitOr = [](auto a, auto b) { return a | b; };
 constexpr auto kBitXor = [](auto a, auto b) { return a ^ b; };
 
-template <TypeSet kSet>
 absl::Status InferArithmetic(InferContext& c) {
   SymbolicShape shape = c.input(0).shape;
   std::optional<DataType> type;
   for (int i = 0; i < c.num_inputs(); ++i) {
     if (!c.has_input(i)) return c.Error(absl::StrCat("input ", i, " is absent, want a value"));
-    HT_RETURN_IF_ERROR(CheckType(c, i, kSet));
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));
     HT_ASSIGN_OR_RETURN(shape, Broadcast(c, shape, c.input(i).shape));
     if (!type.has_value()) type = c.input(i).type;
@@ -86,7 +84,7 @@ absl::Status InferArithmetic(InferContext& c) {
 // Shape arithmetic: numbers compute, the neutral element keeps a symbol.
 template <auto kFunction, int64_t kNeutral>
 absl::Status InferArithmeticOnElements(InferContext& c) {
-  HT_RETURN_IF_ERROR(InferArithmetic<kNumericTypes>(c));
+  HT_RETURN_IF_ERROR(InferArithmetic(c));
   const std::optional<Elements> a = c.elements(0), b = c.elements(1);
   if (!a.has_value() || !b.has_value() || a->empty() || b->empty()) return absl::OkStatus();
   Elements out(std::max(a->size(), b->size()));
@@ -118,18 +116,19 @@ absl::Status EvalArithmetic(EvalContext& c) {
 }
 
 template <auto kFunction, TypeSet kSet = kNumericTypes>
-constexpr OpDef Binary(absl::string_view name, int since, InferFn infer = InferArithmetic<kSet>,
+constexpr OpDef Binary(absl::string_view name, int since, InferFn infer = InferArithmetic,
                        QuantBehavior quant = QuantBehavior::kFloatOnly) {
   return {.name = name,
           .since_opset = since,
           .inputs = {2, 2},
           .infer = infer,
           .eval = WidenedNumbers<EvalArithmetic<kFunction, kSet>>,
-          .quant = quant};
+          .types = kSet,
+          .quant = quant,
+          .tolerance = (kSet & kFloatTypes) == 0 ? kExact : kRounding};
 }
 
 absl::Status InferPRelu(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 1));
   HT_RETURN_IF_ERROR(CheckBroadcastsTo(c, c.input(1).shape, c.input(0).shape));
   return InferLikeInput(c);
@@ -158,14 +157,14 @@ constexpr OpDef Variadic(absl::string_view name, int since) {
   return {.name = name,
           .since_opset = since,
           .inputs = {1, -1},
-          .infer = InferArithmetic<kSet>,
-          .eval = WidenedNumbers<EvalVariadic<kFunction, kMean>>};
+          .infer = InferArithmetic,
+          .eval = WidenedNumbers<EvalVariadic<kFunction, kMean>>,
+          .types = kSet};
 }
 
 // --- Pow, Mod, BitShift --------------------------------------------------------------------------
 
 absl::Status InferPow(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kNumericTypes));
   HT_ASSIGN_OR_RETURN(SymbolicShape shape, Broadcast(c, c.input(0).shape, c.input(1).shape));
   c.set_output(0, c.input(0).type, std::move(shape));
@@ -193,7 +192,7 @@ absl::Status EvalPow(EvalContext& c) {
 }
 
 absl::Status InferMod(InferContext& c) {
-  HT_RETURN_IF_ERROR(InferArithmetic<kNumericTypes>(c));
+  HT_RETURN_IF_ERROR(InferArithmetic(c));
   const std::optional<DataType> type = c.outputs()[0].type;
   if (type.has_value() && IsFloat(*type) && c.attributes().Int("fmod", 0) == 0) {
     return c.Error("got float inputs with fmod = 0, want fmod = 1");
@@ -227,7 +226,7 @@ absl::Status InferBitShift(InferContext& c) {
   if (direction != "LEFT" && direction != "RIGHT") {
     return c.Error(absl::StrCat("direction is '", direction, "', want LEFT or RIGHT"));
   }
-  return InferArithmetic<kUnsignedInts>(c);
+  return InferArithmetic(c);
 }
 
 absl::Status EvalBitShift(EvalContext& c) {
@@ -245,41 +244,38 @@ absl::Status EvalBitShift(EvalContext& c) {
 
 // --- comparison and logic ------------------------------------------------------------------------
 
-template <TypeSet kSet>
 absl::Status InferCompare(InferContext& c) {
-  HT_RETURN_IF_ERROR(InferArithmetic<kSet>(c));
+  HT_RETURN_IF_ERROR(InferArithmetic(c));
   c.set_output(0, DataType::kBool, c.outputs()[0].shape);
   return absl::OkStatus();
 }
 
-template <auto kFunction>
+template <auto kFunction, TypeSet kSet>
 absl::Status EvalCompare(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   const auto map = [&](auto tag) {
     using T = decltype(tag);
     BroadcastPair<T, T, bool>(c.input(0), c.input(1), *out, kFunction);
   };
-  if (c.input(0).type() == DataType::kBool) {
-    map(bool{});
-    return absl::OkStatus();
+  if constexpr ((kSet & kBoolType) != 0) {
+    if (c.input(0).type() == DataType::kBool) {
+      map(bool{});
+      return absl::OkStatus();
+    }
   }
-  return DispatchWide(c, c.input(0).type(), map);
+  if constexpr ((kSet & kNumericTypes) != 0) return DispatchWide(c, c.input(0).type(), map);
+  return c.Error("type is not supported here");
 }
 
 template <auto kFunction, TypeSet kSet = kNumericTypes>
 constexpr OpDef Compare(absl::string_view name, int since) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = {2, 2},
-          .infer = InferCompare<kSet>,
-          .eval = WidenedNumbers<EvalCompare<kFunction>>,
-          .tolerance = kExact};
+  return ExactRow(name, since, {2, 2}, InferCompare, WidenedNumbers<EvalCompare<kFunction, kSet>>,
+                  kSet);
 }
 
 // --- Where, Clip ---------------------------------------------------------------------------------
 
 absl::Status InferWhere(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kBoolType));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 1, 2));
   HT_ASSIGN_OR_RETURN(SymbolicShape shape, Broadcast(c, c.input(0).shape, c.input(1).shape));
@@ -312,7 +308,6 @@ absl::Status EvalWhere(EvalContext& c) {
 }
 
 absl::Status InferClip(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   for (const int i : {1, 2}) {
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));
     HT_RETURN_IF_ERROR(CheckOneElement(c, i));
@@ -348,6 +343,16 @@ absl::Status EvalClip(EvalContext& c) {
 constexpr auto kInt8 = QuantBehavior::kElementwiseInt8;
 constexpr auto kFloatOnly = QuantBehavior::kFloatOnly;
 
+constexpr OpDef ClipRow(int since, Arity inputs) {
+  return {.name = "Clip",
+          .since_opset = since,
+          .inputs = inputs,
+          .infer = InferClip,
+          .eval = WidenedNumbers<EvalClip>,
+          .types = kNumericTypes,
+          .quant = kInt8};
+}
+
 constexpr std::array kRows = {
     Binary<kAdd>("Add", 7, InferArithmeticOnElements<kAdd, 0>, kInt8),
     Binary<kSub>("Sub", 7, InferArithmeticOnElements<kSub, 0>, kFloatOnly),
@@ -357,27 +362,24 @@ constexpr std::array kRows = {
     Binary<kBitAnd, kIntTypes>("BitwiseAnd", 18),
     Binary<kBitOr, kIntTypes>("BitwiseOr", 18),
     Binary<kBitXor, kIntTypes>("BitwiseXor", 18),
-    OpDef{.name = "BitShift",
-          .since_opset = 11,
-          .inputs = {2, 2},
-          .infer = InferBitShift,
-          .eval = WidenedNumbers<EvalBitShift>,
-          .tolerance = kExact},
+    ExactRow("BitShift", 11, {2, 2}, InferBitShift, WidenedNumbers<EvalBitShift>, kUnsignedInts),
     OpDef{.name = "Pow",
           .since_opset = 7,
           .inputs = {2, 2},
           .infer = InferPow,
-          .eval = WidenedNumbers<EvalPow>},
+          .eval = WidenedNumbers<EvalPow>,
+          .types = kNumericTypes},
     OpDef{.name = "Mod",
           .since_opset = 10,
           .inputs = {2, 2},
           .infer = InferMod,
-          .eval = WidenedNumbers<EvalMod>},
+          .eval = WidenedNumbers<EvalMod>,
+          .types = kNumericTypes},
     Variadic<kMin, kNumericTypes>("Min", 6),
     Variadic<kMax, kNumericTypes>("Max", 6),
     Variadic<kAdd, kFloatTypes>("Sum", 6),
     Variadic<kAdd, kFloatTypes, true>("Mean", 6),
-    Compare<[](auto a, auto b) { return a == b; }, kWholeByteTypes>("Equal", 7),
+    Compare<[](auto a, auto b) { return a == b; }, kNumericTypes | kBoolType>("Equal", 7),
     Compare<[](auto a, auto b) { return a < b; }>("Less", 7),
     Compare<[](auto a, auto b) { return a <= b; }>("LessOrEqual", 12),
     Compare<[](auto a, auto b) { return (a > b); }>("Greater", 7),
@@ -385,23 +387,9 @@ constexpr std::array kRows = {
     Compare<[](auto a, auto b) { return a && b; }, kBoolType>("And", 7),
     Compare<[](auto a, auto b) { return a || b; }, kBoolType>("Or", 7),
     Compare<[](auto a, auto b) { return a != b; }, kBoolType>("Xor", 7),
-    OpDef{.name = "Where",
-          .since_opset = 9,
-          .inputs = {3, 3},
-          .infer = InferWhere,
-          .eval = EvalWhere,
-          .tolerance = kExact},
-    OpDef{.name = "Clip",
-          .since_opset = 6,
-          .infer = InferClip,
-          .eval = WidenedNumbers<EvalClip>,
-          .quant = kInt8},
-    OpDef{.name = "Clip",
-          .since_opset = 11,
-          .inputs = {1, 3},
-          .infer = InferClip,
-          .eval = WidenedNumbers<EvalClip>,
-          .quant = kInt8},
+    ExactRow("Where", 9, {3, 3}, InferWhere, EvalWhere, kBoolType),
+    ClipRow(6, {1, 1}),
+    ClipRow(11, {1, 3}),
 };
 
 }  // namespace

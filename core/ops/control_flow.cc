@@ -4,6 +4,7 @@
 // in the same order, the trailing inputs of the nested graph.
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "core/base/status_macros.h"
 #include "core/ops/eval_util.h"
@@ -99,7 +100,6 @@ absl::StatusOr<bool> OneBool(const Node& node, const Tensor& t) {
 
 absl::Status InferIf(InferContext& c) {
   if (!c.has_input(0)) return c.Error("the condition is absent");
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kBoolType));
   HT_RETURN_IF_ERROR(CheckOneElement(c, 0));
   std::vector<absl::string_view> branches = {"then_branch", "else_branch"};
   // With a known condition the other branch may be nonsense for these shapes.
@@ -135,16 +135,23 @@ absl::Status EvalIf(EvalContext& c) {
   return absl::OkStatus();
 }
 
-// --- Scan outputs: one slice per iteration, stacked along an axis
-// ---------------------------------
+// --- Scan outputs: one slice per iteration, stacked along an axis --------------------------------
 
 absl::StatusOr<Tensor> Stack(const Node& node, const std::vector<Tensor>& slices, int64_t axis) {
   const Tensor& first = slices[0];
   for (const Tensor& s : slices) {
-    if (s.type() != first.type() || s.shape() != first.shape() || BitWidth(s.type()) < 8) {
+    if (s.type() != first.type() || s.shape() != first.shape()) {
       return absl::InvalidArgumentError(
           absl::StrCat(Describe(node), ": a scan output changes its type or shape"));
     }
+  }
+  if (BitWidth(first.type()) < 8) {
+    std::vector<Tensor> bytes;
+    for (const Tensor& s : slices) {
+      HT_ASSIGN_OR_RETURN(bytes.emplace_back(), Unpack4(s));
+    }
+    HT_ASSIGN_OR_RETURN(const Tensor stacked, Stack(node, bytes, axis));
+    return Pack4(stacked, first.type());
   }
   Shape shape = first.shape();
   const int64_t outer = DimProduct(shape, 0, axis);
@@ -181,7 +188,6 @@ absl::StatusOr<LoopLayout> ReadLoop(const Context& c) {
 }
 
 absl::Status InferLoop(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, Types(DataType::kI64)));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kBoolType));
   for (const int i : {0, 1}) HT_RETURN_IF_ERROR(CheckOneElement(c, i));
   HT_ASSIGN_OR_RETURN(const LoopLayout loop, ReadLoop(c));
@@ -249,25 +255,30 @@ absl::Status EvalLoop(EvalContext& c) {
   return absl::OkStatus();
 }
 
-// --- Scan (opset 9): states, then sequences that are cut into slices
-// ------------------------------
+// --- Scan: states, then sequences that are cut into slices ---------------------------------------
 
 struct ScanLayout {
   const Graph* body;
+  int first;  // the input that holds the first state
   int states, sequences, slices;
 };
 
+// Scan-8 runs for every sample of a batch, and its first input holds lengths.
+bool HasBatch(int opset) { return opset < 9; }
+
 template <typename Context>
 absl::StatusOr<ScanLayout> ReadScan(const Context& c) {
-  const int own_inputs = c.num_inputs() - c.node().num_captures();
+  const int first = HasBatch(c.opset()) ? 1 : 0;
+  const int own_inputs = c.num_inputs() - c.node().num_captures() - first;
   const int64_t sequences = c.attributes().Int("num_scan_inputs", 0);
   if (sequences < 1 || sequences > own_inputs) {
     return c.Error(absl::StrCat("num_scan_inputs is ", sequences, " of ", own_inputs, " inputs"));
   }
   const int states = own_inputs - static_cast<int>(sequences), slices = c.num_outputs() - states;
   if (slices < 0) return c.Error(absl::StrCat("got ", c.num_outputs(), " outputs, want ", states));
-  HT_ASSIGN_OR_RETURN(const Graph* body, Nested(c.node(), "body", c.num_inputs(), c.num_outputs()));
-  return ScanLayout{body, states, static_cast<int>(sequences), slices};
+  HT_ASSIGN_OR_RETURN(const Graph* body,
+                      Nested(c.node(), "body", c.num_inputs() - first, c.num_outputs()));
+  return ScanLayout{body, first, states, static_cast<int>(sequences), slices};
 }
 
 // Element i of an attribute with one value per sequence, 0 by default.
@@ -276,20 +287,28 @@ int64_t PerSequence(const Attributes& a, absl::string_view name, int i) {
   return i < static_cast<int>(values.size()) ? values[i] : 0;
 }
 
+// Takes an axis off a shape, if it is known, and brings its size together with `size`.
+absl::Status TakeAxis(const InferContext& c, SymbolicShape& shape, int64_t axis, Dim& size) {
+  if (!shape.has_value()) return absl::OkStatus();
+  HT_ASSIGN_OR_RETURN(axis, NormalizeAxis(c, axis, static_cast<int64_t>(shape->size())));
+  HT_ASSIGN_OR_RETURN(size, Unify(c, size, (*shape)[axis]));
+  shape->erase(shape->begin() + axis);
+  return absl::OkStatus();
+}
+
 absl::Status InferScan(InferContext& c) {
   HT_ASSIGN_OR_RETURN(const ScanLayout scan, ReadScan(c));
+  const bool batched = HasBatch(c.opset());
   std::vector<NestedInput> inputs;
-  Dim length;
+  Dim length, batch;
   for (int i = 0; i < scan.states + scan.sequences; ++i) {
-    if (!c.has_input(i)) return c.Error(absl::StrCat("input ", i, " is absent"));
-    ValueType type = c.input(i);
-    if (i >= scan.states && type.shape.has_value()) {
-      HT_ASSIGN_OR_RETURN(
-          const int64_t axis,
-          NormalizeAxis(c, PerSequence(c.attributes(), "scan_input_axes", i - scan.states),
-                        static_cast<int64_t>(type.shape->size())));
-      HT_ASSIGN_OR_RETURN(length, Unify(c, length, (*type.shape)[axis]));
-      type.shape->erase(type.shape->begin() + axis);
+    if (!c.has_input(scan.first + i)) return c.Error(absl::StrCat("input ", i, " is absent"));
+    ValueType type = c.input(scan.first + i);
+    if (batched) HT_RETURN_IF_ERROR(TakeAxis(c, type.shape, 0, batch));
+    if (i >= scan.states) {
+      const int64_t axis =
+          batched ? 0 : PerSequence(c.attributes(), "scan_input_axes", i - scan.states);
+      HT_RETURN_IF_ERROR(TakeAxis(c, type.shape, axis, length));
     }
     inputs.push_back({std::move(type)});
   }
@@ -299,12 +318,12 @@ absl::Status InferScan(InferContext& c) {
   for (int i = 0; i < c.num_outputs(); ++i) {
     ValueType type = (*types)[i];
     if (i >= scan.states && type.shape.has_value()) {
-      HT_ASSIGN_OR_RETURN(
-          const int64_t axis,
-          NormalizeAxis(c, PerSequence(c.attributes(), "scan_output_axes", i - scan.states),
-                        static_cast<int64_t>(type.shape->size()) + 1));
+      int64_t axis = batched ? 0 : PerSequence(c.attributes(), "scan_output_axes", i - scan.states);
+      HT_ASSIGN_OR_RETURN(axis,
+                          NormalizeAxis(c, axis, static_cast<int64_t>(type.shape->size()) + 1));
       type.shape->insert(type.shape->begin() + axis, length);
     }
+    if (batched && type.shape.has_value()) type.shape->insert(type.shape->begin(), batch);
     c.set_output(i, type.type, std::move(type.shape));
   }
   return absl::OkStatus();
@@ -321,63 +340,137 @@ absl::StatusOr<Tensor> SliceAt(const EvalContext& c, const Tensor& x, int64_t ax
   return out;
 }
 
-absl::Status EvalScan(EvalContext& c) {
-  HT_ASSIGN_OR_RETURN(const ScanLayout scan, ReadScan(c));
-  const Attributes& a = c.attributes();
+struct ScanResult {
   std::vector<Tensor> states;
-  for (int i = 0; i < scan.states; ++i) states.push_back(c.input(i));
-  std::vector<int64_t> axes;
-  for (int i = 0; i < scan.sequences; ++i) {
-    axes.push_back(Axis(PerSequence(a, "scan_input_axes", i), c.input(scan.states + i).rank()));
-  }
-  const int64_t length = c.input(scan.states).dim(axes[0]);
-  std::vector<std::vector<Tensor>> slices(scan.slices);
+  std::vector<std::vector<Tensor>> slices;  // per scan output
+};
+
+// Runs the body `length` times; sequence i is cut along axes[i], backwards if `directions` says so.
+absl::StatusOr<ScanResult> RunScan(const EvalContext& c, const ScanLayout& scan,
+                                   std::vector<Tensor> states, const std::vector<Tensor>& sequences,
+                                   const Shape& axes, int64_t length,
+                                   absl::string_view directions) {
+  ScanResult run = {std::move(states), std::vector<std::vector<Tensor>>(scan.slices)};
   for (int64_t t = 0; t < length; ++t) {
-    std::vector<Tensor> inputs = states;
+    std::vector<Tensor> inputs = run.states;
     for (int i = 0; i < scan.sequences; ++i) {
-      const bool backwards = PerSequence(a, "scan_input_directions", i) != 0;
-      HT_ASSIGN_OR_RETURN(inputs.emplace_back(), SliceAt(c, c.input(scan.states + i), axes[i],
-                                                         backwards ? length - 1 - t : t));
+      const bool backwards = PerSequence(c.attributes(), directions, i) != 0;
+      HT_ASSIGN_OR_RETURN(inputs.emplace_back(),
+                          SliceAt(c, sequences[i], axes[i], backwards ? length - 1 - t : t));
     }
     AppendCaptures(c, inputs);
     absl::StatusOr<std::vector<Tensor>> results = EvaluateGraph(*scan.body, inputs);
     if (!results.ok()) return Annotate(results.status(), Describe(c.node()));
-    for (int i = 0; i < scan.states; ++i) states[i] = std::move((*results)[i]);
-    for (int i = 0; i < scan.slices; ++i)
-      slices[i].push_back(std::move((*results)[scan.states + i]));
+    for (int i = 0; i < scan.states; ++i) run.states[i] = std::move((*results)[i]);
+    for (int i = 0; i < scan.slices; ++i) {
+      run.slices[i].push_back(std::move((*results)[scan.states + i]));
+    }
   }
-  for (int i = 0; i < scan.states; ++i) c.set_output(i, std::move(states[i]));
+  return run;
+}
+
+absl::Status EvalScan(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(const ScanLayout scan, ReadScan(c));
+  const Attributes& a = c.attributes();
+  std::vector<Tensor> states, sequences;
+  Shape axes;
+  for (int i = 0; i < scan.states; ++i) states.push_back(c.input(i));
+  for (int i = 0; i < scan.sequences; ++i) {
+    sequences.push_back(c.input(scan.states + i));
+    axes.push_back(Axis(PerSequence(a, "scan_input_axes", i), sequences[i].rank()));
+  }
+  HT_ASSIGN_OR_RETURN(ScanResult run, RunScan(c, scan, std::move(states), sequences, axes,
+                                              sequences[0].dim(static_cast<int>(axes[0])),
+                                              "scan_input_directions"));
+  for (int i = 0; i < scan.states; ++i) c.set_output(i, std::move(run.states[i]));
   for (int i = 0; i < scan.slices; ++i) {
     const int out = scan.states + i;
-    if (slices[i].empty()) {
+    std::vector<Tensor>& slices = run.slices[i];
+    if (slices.empty()) {
       HT_RETURN_IF_ERROR(c.Allocate(out).status());
       continue;
     }
     if (PerSequence(a, "scan_output_directions", i) != 0) {
-      std::reverse(slices[i].begin(), slices[i].end());
+      std::reverse(slices.begin(), slices.end());
     }
-    const int64_t axis = Axis(PerSequence(a, "scan_output_axes", i), slices[i][0].rank() + 1);
-    HT_ASSIGN_OR_RETURN(Tensor stacked, Stack(c.node(), slices[i], axis));
+    const int64_t axis = Axis(PerSequence(a, "scan_output_axes", i), slices[0].rank() + 1);
+    HT_ASSIGN_OR_RETURN(Tensor stacked, Stack(c.node(), slices, axis));
     c.set_output(out, std::move(stacked));
   }
   return absl::OkStatus();
 }
 
-constexpr OpDef Control(absl::string_view name, int since, Arity inputs, InferFn infer,
-                        EvalFn eval) {
+// Copies `part` to element `index` of the outer axes of `out`.
+absl::Status PutAt(const EvalContext& c, const Tensor& part, int64_t index, Tensor& out) {
+  const int64_t bytes = part.num_bytes();
+  if (part.type() != out.type() || (index + 1) * bytes > out.num_bytes()) {
+    return c.Error("a state or scan output changes its type or shape");
+  }
+  if (bytes > 0) std::memcpy(out.mutable_raw() + index * bytes, part.raw(), bytes);
+  return absl::OkStatus();
+}
+
+// Every sample runs on its own; what lies behind a sample's length is zero.
+absl::Status EvalBatchedScan(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(const ScanLayout scan, ReadScan(c));
+  for (int i = 0; i < c.num_outputs(); ++i) {
+    HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(i));
+    std::memset(out->mutable_raw(), 0, static_cast<size_t>(out->num_bytes()));
+  }
+  const int own = scan.states + scan.sequences;
+  const Tensor& sequence = c.input(scan.first + scan.states);
+  const int64_t batch = sequence.dim(0), steps = sequence.dim(1);
+  for (int64_t b = 0; b < batch; ++b) {
+    std::vector<Tensor> states, sequences;
+    for (int i = 0; i < own; ++i) {
+      HT_ASSIGN_OR_RETURN((i < scan.states ? states : sequences).emplace_back(),
+                          SliceAt(c, c.input(scan.first + i), 0, b));
+    }
+    const int64_t length =
+        c.has_input(0) ? std::clamp<int64_t>(c.input(0).data<int64_t>()[b], 0, steps) : steps;
+    HT_ASSIGN_OR_RETURN(const ScanResult run,
+                        RunScan(c, scan, std::move(states), sequences, Shape(scan.sequences, 0),
+                                length, "directions"));
+    for (int i = 0; i < scan.states; ++i) {
+      HT_RETURN_IF_ERROR(PutAt(c, run.states[i], b, c.outputs()[i]));
+    }
+    for (int i = 0; i < scan.slices; ++i) {
+      for (int64_t t = 0; t < length; ++t) {
+        HT_RETURN_IF_ERROR(PutAt(c, run.slices[i][t], b * steps + t, c.outputs()[scan.states + i]));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InferBatchedScan(InferContext& c) {
+  HT_ASSIGN_OR_RETURN(const ScanLayout scan, ReadScan(c));
+  const int sequence = scan.first + scan.states;
+  if (c.has_input(sequence) && c.input(sequence).shape.has_value()) {
+    HT_RETURN_IF_ERROR(CheckRank(c, sequence, 2, 64));
+    HT_RETURN_IF_ERROR(CheckVector(c, 0, (*c.input(sequence).shape)[0]));
+  }
+  return InferScan(c);
+}
+
+constexpr OpDef Control(absl::string_view name, int since, Arity inputs, TypeSet types,
+                        InferFn infer, EvalFn eval) {
   return {.name = name,
           .since_opset = since,
           .inputs = inputs,
           .outputs = {0, -1},
           .infer = infer,
           .eval = eval,
+          .types = types,
           .tolerance = kAccumulate};
 }
 
 constexpr std::array kRows = {
-    Control("If", 1, {1, 1}, InferIf, EvalIf),
-    Control("Loop", 1, {2, -1}, InferLoop, EvalLoop),
-    Control("Scan", 9, {1, -1}, InferScan, EvalScan),
+    Control("If", 1, {1, 1}, kBoolType, InferIf, EvalIf),
+    Control("Loop", 1, {2, -1}, Types(DataType::kI64), InferLoop, EvalLoop),
+    // The lengths may be absent, so that no input must be there by number alone.
+    Control("Scan", 8, {0, -1}, Types(DataType::kI64), InferBatchedScan, EvalBatchedScan),
+    Control("Scan", 9, {1, -1}, kAllTypes, InferScan, EvalScan),
 };
 
 }  // namespace

@@ -43,14 +43,11 @@ absl::StatusOr<size_t> ConvRank(const InferContext& c, int x, int w) {
   return xs.has_value() ? xs->size() : ws.has_value() ? ws->size() : 0;
 }
 
-void FillBias(const ConvSizes& n, int64_t plane, const Tensor* bias, Tensor& y) {
-  DispatchType(y.type(), [&](auto tag) {
-    using T = decltype(tag);
-    T* to = MutableRaw<T>(y);
-    for (int64_t i = 0; i < n.batch * n.out_channels; ++i, to += plane) {
-      std::fill(to, to + plane, bias == nullptr ? T{} : Raw<T>(*bias)[i % n.out_channels]);
-    }
-  });
+template <typename T>
+void FillBias(const EvalContext& c, const ConvSizes& n, int64_t plane, T* y) {
+  for (int64_t i = 0; i < n.batch * n.out_channels; ++i, y += plane) {
+    std::fill(y, y + plane, c.has_input(2) ? Raw<T>(c.input(2))[i % n.out_channels] : T{0});
+  }
 }
 
 }  // namespace
@@ -94,7 +91,6 @@ absl::StatusOr<SymbolicShape> ConvShape(const InferContext& c, int x, int w, int
 namespace {
 
 absl::Status InferConv(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 1));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 2));
   HT_ASSIGN_OR_RETURN(SymbolicShape shape, ConvShape(c, 0, 1, 2));
@@ -110,15 +106,16 @@ absl::Status EvalConv(EvalContext& c) {
                       ReadWindow(c, absl::MakeConstSpan(w.shape()).subspan(2)));
   const Spatial spatial = MakeSpatial(window, x.shape(), out->shape());
   const ConvSizes sizes = {x.dim(0), c.attributes().Int("group", 1), x.dim(1), w.dim(0)};
-  FillBias(sizes, spatial.out_size(), c.has_input(2) ? &c.input(2) : nullptr, *out);
   return DispatchFloat(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
+    FillBias(c, sizes, spatial.out_size(), MutableRaw<T>(*out));
     ConvAccumulate<T>(sizes, spatial, Raw<T>(x), Raw<T>(w), MutableRaw<T>(*out));
   });
 }
 
-// --- ConvTranspose: the gradient of Conv; input and output swap their roles in the window
-// ---------
+// --- ConvTranspose -------------------------------------------------------------------------------
+//
+// The gradient of Conv; input and output swap their roles in the window.
 
 struct TransposedAxis {
   int64_t begin, out;
@@ -157,7 +154,6 @@ absl::StatusOr<TransposedAxis> Transposed(const Context& c, const Window& window
 }
 
 absl::Status InferConvTranspose(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 1));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 2));
   HT_ASSIGN_OR_RETURN(const size_t rank, ConvRank(c, 0, 1));
@@ -232,9 +228,9 @@ absl::Status EvalConvTranspose(EvalContext& c) {
     spatial.axis[i + skip].begin = t.begin;
   }
   const ConvSizes sizes = {x.dim(0), c.attributes().Int("group", 1), x.dim(1), out->dim(1)};
-  FillBias(sizes, spatial.in_size(), c.has_input(2) ? &c.input(2) : nullptr, *out);
   return DispatchFloat(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
+    FillBias(c, sizes, spatial.in_size(), MutableRaw<T>(*out));
     TransposedAccumulate<T>(sizes, spatial, Raw<T>(x), Raw<T>(w), MutableRaw<T>(*out));
   });
 }
@@ -245,6 +241,7 @@ constexpr std::array kRows = {
           .inputs = {2, 3},
           .infer = InferConv,
           .eval = Widened<EvalConv>,
+          .types = kFloatTypes,
           .quant = QuantBehavior::kComputeInt8,
           .tolerance = kAccumulate},
     OpDef{.name = "ConvTranspose",
@@ -252,6 +249,7 @@ constexpr std::array kRows = {
           .inputs = {2, 3},
           .infer = InferConvTranspose,
           .eval = Widened<EvalConvTranspose>,
+          .types = kFloatTypes,
           .tolerance = kAccumulate},
 };
 

@@ -52,12 +52,9 @@ Tensor FillValue(const Attributes& a) {
 }
 
 absl::Status InferConstantOfShape(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kIndexTypes));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 0, 1));
   const Tensor value = FillValue(c.attributes());
-  if (value.num_elements() != 1 || BitWidth(value.type()) < 8) {
-    return c.Error("value wants one element of a whole-byte type");
-  }
+  if (value.num_elements() != 1) return c.Error("value wants one element");
   c.set_output(0, value.type(), std::nullopt);
   const std::optional<Elements> wanted = c.elements(0);
   if (!wanted.has_value()) return absl::OkStatus();
@@ -91,7 +88,6 @@ absl::StatusOr<double> RangeCount(const InferContext& c) {
 }
 
 absl::Status InferRange(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kRangeTypes));
   for (const int i : {0, 1, 2}) {
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));
     HT_RETURN_IF_ERROR(CheckOneElement(c, i));
@@ -105,7 +101,7 @@ absl::Status InferRange(InferContext& c) {
 
 absl::Status EvalRange(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
-  return DispatchNumeric(c, out->type(), [&](auto tag) {
+  return DispatchWide(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
     const T start = c.input(0).data<T>()[0], delta = c.input(2).data<T>()[0];
     const auto y = out->mutable_data<T>();
@@ -125,9 +121,8 @@ constexpr int kLastOnnxType = 23;
 
 absl::StatusOr<DataType> CastTarget(const InferContext& c) {
   const int64_t code = c.attributes().Int("to", 0);
-  const std::optional<DataType> type =
-      code < 0 || code > 1000 ? std::nullopt : DataTypeFromOnnx(static_cast<int>(code));
-  // Strings, complex numbers and 8-bit floats are ONNX, but not Halftone.
+  const std::optional<DataType> type = DataTypeFromOnnx(code);
+  // Strings and complex numbers are ONNX, but not Halftone.
   if (!type.has_value() && code > 0 && code <= kLastOnnxType) {
     return absl::UnimplementedError(
         absl::StrCat(Describe(c.node()), ": cannot cast to ONNX type ", code));
@@ -155,13 +150,13 @@ absl::Status InferCastLike(InferContext& c) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Tensor> ConvertAny(const Tensor& t, DataType to) {
+absl::StatusOr<Tensor> ConvertAny(const Tensor& t, DataType to, bool saturate) {
   if (t.type() == to) return t;
   if (BitWidth(t.type()) < 8) {
     HT_ASSIGN_OR_RETURN(const Tensor wide, Unpack4(t));
-    return ConvertAny(wide, to);
+    return ConvertAny(wide, to, saturate);
   }
-  if (BitWidth(to) >= 8) return Convert(t, to);
+  if (BitWidth(to) >= 8) return Convert(t, to, saturate);
   // Floats saturate to the narrow range; integers keep their low four bits.
   Tensor source = t;
   if (IsFloat(t.type())) {
@@ -180,7 +175,8 @@ absl::StatusOr<Tensor> ConvertAny(const Tensor& t, DataType to) {
 }
 
 absl::Status EvalCast(EvalContext& c) {
-  HT_ASSIGN_OR_RETURN(Tensor out, ConvertAny(c.input(0), *c.output_types()[0].type));
+  const bool saturate = c.attributes().Int("saturate", 1) != 0;
+  HT_ASSIGN_OR_RETURN(Tensor out, ConvertAny(c.input(0), *c.output_types()[0].type, saturate));
   c.set_output(0, std::move(out));
   return absl::OkStatus();
 }
@@ -191,7 +187,7 @@ absl::Status InferEyeLike(InferContext& c) {
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 2));
   std::optional<DataType> type = c.input(0).type;
   if (c.attributes().Has("dtype")) {
-    type = DataTypeFromOnnx(static_cast<int>(c.attributes().Int("dtype", 0)));
+    type = DataTypeFromOnnx(c.attributes().Int("dtype", 0));
     if (!type.has_value()) return c.Error("dtype is unknown");
   }
   if (type.has_value() && BitWidth(*type) < 8) return c.Error("4-bit types are not supported");
@@ -213,23 +209,13 @@ absl::Status EvalEyeLike(EvalContext& c) {
   });
 }
 
-constexpr OpDef Creation(absl::string_view name, int since, Arity inputs, InferFn infer,
-                         EvalFn eval) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = eval,
-          .tolerance = kExact};
-}
-
 constexpr std::array kRows = {
-    Creation("Constant", 1, {0, 0}, InferConstant, EvalConstant),
-    Creation("ConstantOfShape", 9, {1, 1}, InferConstantOfShape, EvalConstantOfShape),
-    Creation("Range", 11, {3, 3}, InferRange, EvalRange),
-    Creation("Cast", 6, {1, 1}, InferCast, EvalCast),
-    Creation("CastLike", 15, {2, 2}, InferCastLike, EvalCast),
-    Creation("EyeLike", 9, {1, 1}, InferEyeLike, EvalEyeLike),
+    ExactRow("Constant", 1, {0, 0}, InferConstant, EvalConstant, Types()),
+    ExactRow("ConstantOfShape", 9, {1, 1}, InferConstantOfShape, EvalConstantOfShape, kIndexTypes),
+    ExactRow("Range", 11, {3, 3}, InferRange, WidenedNumbers<EvalRange>, kRangeTypes),
+    ExactRow("Cast", 6, {1, 1}, InferCast, EvalCast, kAllTypes),
+    ExactRow("CastLike", 15, {2, 2}, InferCastLike, EvalCast, kAllTypes),
+    ExactRow("EyeLike", 9, {1, 1}, InferEyeLike, EvalEyeLike, kWholeByteTypes),
 };
 
 }  // namespace

@@ -89,7 +89,6 @@ absl::Status InferEinsum(InferContext& c) {
   bool complete = true;
   for (int i = 0; i < c.num_inputs(); ++i) {
     if (!c.has_input(i)) return c.Error(absl::StrCat("input ", i, " is absent"));
-    HT_RETURN_IF_ERROR(CheckType(c, i, kNumericTypes));
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));
     complete = complete && c.input(i).shape.has_value();
     if (complete) ranks.push_back(static_cast<int>(c.input(i).shape->size()));
@@ -185,7 +184,7 @@ absl::Status EvalEinsum(EvalContext& c) {
     for (const int label : order) space.push_back(sizes[label]);
     for (const int label : kept) shape.push_back(sizes[label]);
     HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0, acc.type(), shape));
-    HT_RETURN_IF_ERROR(DispatchNumeric(c, acc.type(), [&](auto tag) {
+    HT_RETURN_IF_ERROR(DispatchWide(c, acc.type(), [&](auto tag) {
       acc = Contract<decltype(tag)>(acc, acc_labels, c.input(i), e.inputs[i], order, space, kept,
                                     *out);
     }));
@@ -199,7 +198,8 @@ constexpr std::array kRows = {OpDef{.name = "Einsum",
                                     .since_opset = 12,
                                     .inputs = {1, -1},
                                     .infer = InferEinsum,
-                                    .eval = Widened<EvalEinsum>,
+                                    .eval = WidenedNumbers<EvalEinsum>,
+                                    .types = kNumericTypes,
                                     .tolerance = kAccumulate}};
 
 }  // namespace

@@ -7,7 +7,7 @@
 namespace halftone {
 namespace {
 
-bool IsHalf(DataType t) { return t == DataType::kF16 || t == DataType::kBF16; }
+bool IsNarrowFloat(DataType t) { return IsFloat(t) && BitWidth(t) <= 16; }
 bool IsNarrowInteger(DataType t) { return IsInteger(t) && BitWidth(t) >= 8 && BitWidth(t) < 64; }
 bool IsPacked(DataType t) { return BitWidth(t) < 8; }
 DataType UnpackedType(DataType t) { return t == DataType::kI4 ? DataType::kI8 : DataType::kU8; }
@@ -80,15 +80,15 @@ Walk Coalesce(absl::Span<const int64_t> shape, absl::Span<const Shape> strides) 
 
 absl::Status EvalWidened(EvalContext& c, EvalFn eval) {
   return EvalConverted(
-      c, eval, IsHalf, [](DataType) { return DataType::kF32; },
+      c, eval, IsNarrowFloat, [](DataType) { return DataType::kF32; },
       [](const Tensor& t) { return Convert(t, DataType::kF32); },
       [](const Tensor& t, DataType want) { return Convert(t, want); });
 }
 
 absl::Status EvalWidenedNumbers(EvalContext& c, EvalFn eval) {
-  const auto wide_type = [](DataType t) { return IsHalf(t) ? DataType::kF32 : DataType::kI64; };
+  const auto wide_type = [](DataType t) { return IsFloat(t) ? DataType::kF32 : DataType::kI64; };
   return EvalConverted(
-      c, eval, [](DataType t) { return IsHalf(t) || IsNarrowInteger(t); }, wide_type,
+      c, eval, [](DataType t) { return IsNarrowFloat(t) || IsNarrowInteger(t); }, wide_type,
       [&](const Tensor& t) { return Convert(t, wide_type(t.type())); },
       [](const Tensor& t, DataType want) { return Convert(t, want); });
 }
@@ -162,6 +162,13 @@ void ForEachRow(absl::Span<const int64_t> shape, absl::Span<const Shape> strides
 
 absl::Status StridedCopy(const EvalContext& c, const Tensor& in, int64_t start,
                          absl::Span<const int64_t> shape, const Shape& strides, Tensor& out) {
+  if (IsPacked(in.type())) {
+    HT_ASSIGN_OR_RETURN(const Tensor bytes, Unpack4(in));
+    HT_ASSIGN_OR_RETURN(Tensor copied, Tensor::Create(bytes.type(), out.shape()));
+    HT_RETURN_IF_ERROR(StridedCopy(c, bytes, start, shape, strides, copied));
+    HT_ASSIGN_OR_RETURN(out, Pack4(copied, in.type()));
+    return absl::OkStatus();
+  }
   return DispatchWidth(c, in.type(), [&](auto tag) {
     using U = decltype(tag);
     const U* from = Raw<U>(in) + start;

@@ -44,7 +44,8 @@ absl::Status DispatchWideInt(const EvalContext& c, DataType type, F&& f) {
   }
 }
 
-// f32, f64, i64, u64: what is left inside of WidenedNumbers.
+// f32, f64, i64, u64: what is left inside of WidenedNumbers. The cheap way to serve every number
+// type: four instantiations, where DispatchNumeric makes ten.
 template <typename F>
 absl::Status DispatchWide(const EvalContext& c, DataType type, F&& f) {
   return IsFloat(type) ? DispatchFloat(c, type, f) : DispatchWideInt(c, type, f);
@@ -98,8 +99,8 @@ U* MutableRaw(Tensor& t) {
   return reinterpret_cast<U*>(t.mutable_raw());
 }
 
-// Runs `eval` on f32 copies of half-float inputs and rounds its f32 outputs to the half types that
-// inference wants. Without half floats among the inputs it just runs.
+// Runs `eval` on f32 copies of half-float and 8-bit float inputs and rounds its f32 outputs to the
+// types that inference wants. Without such inputs it just runs.
 absl::Status EvalWidened(EvalContext& c, EvalFn eval);
 template <EvalFn kEval>
 absl::Status Widened(EvalContext& c) {
@@ -140,7 +141,8 @@ using RowFn = absl::FunctionRef<void(int64_t count, const int64_t* offsets, cons
 // over `shape`; neighbouring axes are merged where memory allows, so rows are long.
 void ForEachRow(absl::Span<const int64_t> shape, absl::Span<const Shape> strides, RowFn row);
 
-// Copies a strided view of `in` (element `start`, then `strides`) into the row-major `out`.
+// Copies a strided view of `in` (element `start`, then `strides`) into the row-major `out`, which
+// has its type; 4-bit types as well.
 absl::Status StridedCopy(const EvalContext& c, const Tensor& in, int64_t start,
                          absl::Span<const int64_t> shape, const Shape& strides, Tensor& out);
 

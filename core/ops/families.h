@@ -7,6 +7,20 @@
 
 namespace halftone {
 
+// A row whose implementations agree in every bit: operators that move, select or count.
+constexpr OpDef ExactRow(absl::string_view name, int since, Arity inputs, InferFn infer,
+                         EvalFn eval, TypeSet types,
+                         QuantBehavior quant = QuantBehavior::kFloatOnly) {
+  return {.name = name,
+          .since_opset = since,
+          .inputs = inputs,
+          .infer = infer,
+          .eval = eval,
+          .types = types,
+          .quant = quant,
+          .tolerance = kExact};
+}
+
 absl::Span<const OpDef> UnaryOps();
 absl::Span<const OpDef> BinaryOps();
 absl::Span<const OpDef> MatMulOps();

@@ -1,6 +1,7 @@
 // Operators that read or write through index tensors: Gather…, Scatter…, OneHot.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "core/base/status_macros.h"
 #include "core/ops/eval_util.h"
@@ -103,42 +104,38 @@ absl::Status InferGatherElements(InferContext& c) {
   return absl::OkStatus();
 }
 
-// Calls fn(position in the data, position in the indices) for each index element.
-template <typename Fn>
-absl::Status ForEachElementIndex(const EvalContext& c, Fn fn) {
+// The position in the data that each element of the indices names.
+absl::StatusOr<Shape> ElementTargets(const EvalContext& c) {
   const Tensor& x = c.input(0);
   const int64_t axis = Axis(c.attributes().Int("axis", 0), x.rank());
-  HT_ASSIGN_OR_RETURN(const Shape indices, WrappedIndices(c, 1, x.dim(axis)));
-  const int64_t step = RowMajorStrides(x.shape())[axis];
+  HT_ASSIGN_OR_RETURN(Shape targets, WrappedIndices(c, 1, x.dim(axis)));
   Shape strides = RowMajorStrides(x.shape());
-  strides[axis] = 0;
-  int64_t at = 0;
+  const int64_t step = std::exchange(strides[axis], 0);
+  int64_t* at = targets.data();
   ForEachRow(c.input(1).shape(), {strides},
              [&](int64_t count, const int64_t* offsets, const int64_t* steps) {
                for (int64_t i = 0; i < count; ++i, ++at) {
-                 fn(offsets[0] + i * steps[0] + indices[at] * step, at);
+                 *at = offsets[0] + i * steps[0] + *at * step;
                }
              });
-  return absl::OkStatus();
+  return targets;
 }
 
 absl::Status EvalGatherElements(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
-  absl::Status status;
-  HT_RETURN_IF_ERROR(DispatchWidth(c, out->type(), [&](auto tag) {
+  HT_ASSIGN_OR_RETURN(const Shape targets, ElementTargets(c));
+  return DispatchWidth(c, out->type(), [&](auto tag) {
     using U = decltype(tag);
     const U* from = Raw<U>(c.input(0));
     U* to = MutableRaw<U>(*out);
-    status = ForEachElementIndex(c, [&](int64_t data, int64_t at) { to[at] = from[data]; });
-  }));
-  return status;
+    for (const int64_t at : targets) *to++ = from[at];
+  });
 }
 
 // How an update meets the element that is there.
 constexpr std::array<absl::string_view, 5> kReductions = {"none", "add", "mul", "min", "max"};
 
 absl::Status CheckScatter(const InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 2));
   const std::string reduction = c.attributes().String("reduction", "none");
   if (std::find(kReductions.begin(), kReductions.end(), reduction) == kReductions.end()) {
@@ -159,38 +156,49 @@ absl::Status InferScatterElements(InferContext& c) {
   return InferLikeInput(c);
 }
 
-// Copies the data, then calls walk(fn), which calls fn(position in the data, position in the
-// updates) for every update.
-template <typename Walk>
-absl::Status Scatter(EvalContext& c, Walk walk) {
+// Copies the data and brings update i to position targets[i].
+absl::Status Scatter(EvalContext& c, const Shape& targets) {
   HT_ASSIGN_OR_RETURN(Tensor copy, c.input(0).Clone());
   const std::string reduction = c.attributes().String("reduction", "none");
-  absl::Status status;
   const auto run = [&](auto tag, auto combine) {
     using T = decltype(tag);
     const T* updates = Raw<T>(c.input(2));
     T* to = MutableRaw<T>(copy);
-    status = walk([&](int64_t data, int64_t at) { to[data] = combine(to[data], updates[at]); });
+    for (size_t i = 0; i < targets.size(); ++i) {
+      to[targets[i]] = combine(to[targets[i]], updates[i]);
+    }
   };
+  absl::Status status;
   if (reduction == "none") {
-    HT_RETURN_IF_ERROR(DispatchWidth(
-        c, copy.type(), [&](auto tag) { run(tag, [](auto, auto update) { return update; }); }));
+    status =
+        DispatchWidth(c, copy.type(), [&](auto tag) { run(tag, [](auto, auto b) { return b; }); });
+  } else if (copy.type() == DataType::kBool) {
+    const bool either = reduction == "add" || reduction == "max";
+    run(bool{}, [either](bool a, bool b) { return either ? a || b : a && b; });
   } else {
-    HT_RETURN_IF_ERROR(DispatchNumeric(c, copy.type(), [&](auto tag) {
+    status = DispatchWide(c, copy.type(), [&](auto tag) {
       using T = decltype(tag);
       using W = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;  // wraps
       if (reduction == "add") run(tag, [](T a, T b) { return static_cast<T>(W(a) + W(b)); });
       if (reduction == "mul") run(tag, [](T a, T b) { return static_cast<T>(W(a) * W(b)); });
       if (reduction == "min") run(tag, [](T a, T b) { return std::min(a, b); });
       if (reduction == "max") run(tag, [](T a, T b) { return std::max(a, b); });
-    }));
+    });
   }
-  c.set_output(0, std::move(copy));
+  if (status.ok()) c.set_output(0, std::move(copy));
   return status;
 }
 
+// Reductions compute in wide types; a plain scatter only moves elements.
+template <EvalFn kEval>
+absl::Status WidenedToReduce(EvalContext& c) {
+  const bool moves = c.attributes().String("reduction", "none") == "none";
+  return moves ? kEval(c) : EvalWidenedNumbers(c, kEval);
+}
+
 absl::Status EvalScatterElements(EvalContext& c) {
-  return Scatter(c, [&](auto fn) { return ForEachElementIndex(c, fn); });
+  HT_ASSIGN_OR_RETURN(const Shape targets, ElementTargets(c));
+  return Scatter(c, targets);
 }
 
 // --- GatherND, ScatterND -------------------------------------------------------------------------
@@ -228,9 +236,8 @@ absl::Status InferGatherND(InferContext& c) {
   return absl::OkStatus();
 }
 
-// Calls fn(first data element of the slice, number of the index tuple); gives the slice's size.
-template <typename Fn>
-absl::Status ForEachTuple(const EvalContext& c, int64_t batch, Fn fn) {
+// The first data element of the slice that each tuple of indices names.
+absl::StatusOr<Shape> TupleTargets(const EvalContext& c, int64_t batch) {
   const Shape& x = c.input(0).shape();
   const Shape& shape = c.input(1).shape();
   const Shape strides = RowMajorStrides(x);
@@ -238,6 +245,7 @@ absl::Status ForEachTuple(const EvalContext& c, int64_t batch, Fn fn) {
   const int64_t batches = DimProduct(x, 0, batch), per_batch = batches == 0 ? 0 : tuples / batches;
   const int64_t block = DimProduct(x, batch, static_cast<int64_t>(x.size()));
   HT_ASSIGN_OR_RETURN(const Shape indices, ToInt64s(c.input(1)));
+  Shape targets;
   for (int64_t t = 0; t < tuples; ++t) {
     int64_t at = t / per_batch * block;
     for (int64_t d = 0; d < depth; ++d) {
@@ -247,9 +255,9 @@ absl::Status ForEachTuple(const EvalContext& c, int64_t batch, Fn fn) {
       }
       at += Axis(i, size) * strides[batch + d];
     }
-    fn(at, t);
+    targets.push_back(at);
   }
-  return absl::OkStatus();
+  return targets;
 }
 
 int64_t SliceElements(const EvalContext& c, int64_t batch) {
@@ -264,9 +272,12 @@ absl::Status EvalGatherND(EvalContext& c) {
   const int64_t width = BitWidth(out->type()) / 8, slice = SliceElements(c, batch) * width;
   const std::byte* from = c.input(0).raw();
   std::byte* to = out->mutable_raw();
-  return ForEachTuple(c, batch, [&](int64_t at, int64_t t) {
-    std::memcpy(to + t * slice, from + at * width, static_cast<size_t>(slice));
-  });
+  HT_ASSIGN_OR_RETURN(const Shape targets, TupleTargets(c, batch));
+  for (const int64_t at : targets) {
+    std::memcpy(to, from + at * width, static_cast<size_t>(slice));
+    to += slice;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status InferScatterND(InferContext& c) {
@@ -289,17 +300,17 @@ absl::Status EvalScatterND(EvalContext& c) {
     return absl::OkStatus();
   }
   const int64_t slice = SliceElements(c, 0);
-  return Scatter(c, [&](auto fn) {
-    return ForEachTuple(c, 0, [&](int64_t at, int64_t t) {
-      for (int64_t i = 0; i < slice; ++i) fn(at + i, t * slice + i);
-    });
-  });
+  HT_ASSIGN_OR_RETURN(const Shape slices, TupleTargets(c, 0));
+  Shape targets;
+  for (const int64_t at : slices) {
+    for (int64_t i = 0; i < slice; ++i) targets.push_back(at + i);
+  }
+  return Scatter(c, targets);
 }
 
 // --- OneHot --------------------------------------------------------------------------------------
 
 absl::Status InferOneHot(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kNumericTypes));
   HT_RETURN_IF_ERROR(CheckType(c, 2, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckOneElement(c, 1));
@@ -338,27 +349,18 @@ absl::Status EvalOneHot(EvalContext& c) {
   });
 }
 
-template <EvalFn kEval>
-constexpr OpDef Indexing(absl::string_view name, int since, Arity inputs, InferFn infer,
-                         QuantBehavior quant = QuantBehavior::kFloatOnly) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = kEval,
-          .quant = quant,
-          .tolerance = kExact};
-}
-
+constexpr auto kPassThrough = QuantBehavior::kPassThrough;
 constexpr std::array kRows = {
-    Indexing<Unpacked<EvalGather>>("Gather", 1, {2, 2}, InferGather, QuantBehavior::kPassThrough),
-    Indexing<EvalGatherElements>("GatherElements", 11, {2, 2}, InferGatherElements,
-                                 QuantBehavior::kPassThrough),
-    Indexing<Unpacked<EvalGatherND>>("GatherND", 11, {2, 2}, InferGatherND,
-                                     QuantBehavior::kPassThrough),
-    Indexing<Widened<EvalScatterElements>>("ScatterElements", 11, {3, 3}, InferScatterElements),
-    Indexing<Widened<EvalScatterND>>("ScatterND", 11, {3, 3}, InferScatterND),
-    Indexing<EvalOneHot>("OneHot", 9, {3, 3}, InferOneHot),
+    ExactRow("Gather", 1, {2, 2}, InferGather, Unpacked<EvalGather>, kAllTypes, kPassThrough),
+    ExactRow("GatherElements", 11, {2, 2}, InferGatherElements, EvalGatherElements, kWholeByteTypes,
+             kPassThrough),
+    ExactRow("GatherND", 11, {2, 2}, InferGatherND, Unpacked<EvalGatherND>, kAllTypes,
+             kPassThrough),
+    ExactRow("ScatterElements", 11, {3, 3}, InferScatterElements,
+             WidenedToReduce<EvalScatterElements>, kWholeByteTypes),
+    ExactRow("ScatterND", 11, {3, 3}, InferScatterND, WidenedToReduce<EvalScatterND>,
+             kWholeByteTypes),
+    ExactRow("OneHot", 9, {3, 3}, InferOneHot, EvalOneHot, kNumericTypes),
 };
 
 }  // namespace

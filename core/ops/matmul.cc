@@ -32,7 +32,6 @@ constexpr TypeSet kMatMulTypes =
     kFloatTypes | Types(DataType::kI32, DataType::kI64, DataType::kU32, DataType::kU64);
 
 absl::Status InferMatMul(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kMatMulTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 1));
   HT_ASSIGN_OR_RETURN(SymbolicShape shape, MatMulShape(c, c.input(0).shape, c.input(1).shape));
   c.set_output(0, c.input(0).type.has_value() ? c.input(0).type : c.input(1).type,
@@ -42,13 +41,12 @@ absl::Status InferMatMul(InferContext& c) {
 
 absl::Status EvalMatMul(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
-  return DispatchNumeric(c, out->type(), [&](auto tag) {
+  return DispatchWide(c, out->type(), [&](auto tag) {
     BatchedMatMul<decltype(tag)>(c.input(0), c.input(1), *out);
   });
 }
 
 absl::Status InferGemm(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kMatMulTypes));
   for (const int i : {0, 1}) {
     HT_RETURN_IF_ERROR(CheckRank(c, i, 2, 2));
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, i + 1));
@@ -89,19 +87,22 @@ absl::Status EvalGemm(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
   const bool ta = c.attributes().Int("transA", 0) != 0, tb = c.attributes().Int("transB", 0) != 0;
   const float alpha = c.attributes().Float("alpha", 1), beta = c.attributes().Float("beta", 1);
-  return DispatchNumeric(c, out->type(), [&](auto tag) {
+  return DispatchWide(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
     const std::vector<T> a = Oriented<T>(c.input(0), ta), b = Oriented<T>(c.input(1), tb);
     const int64_t k = c.input(0).dim(ta ? 0 : 1);
     T* y = out->mutable_data<T>().data();
     MatrixProduct<T>(out->dim(0), out->dim(1), k, a.data(), b.data(), y);
-    for (int64_t i = 0; i < out->num_elements(); ++i) y[i] = static_cast<T>(alpha * y[i]);
+    const auto scaled = [](float factor, T x) {  // an integer beyond 2^24 is no float
+      return factor == 1 ? x : static_cast<T>(factor * x);
+    };
+    for (int64_t i = 0; i < out->num_elements(); ++i) y[i] = scaled(alpha, y[i]);
     if (!c.has_input(2)) return;
     const T* bias = c.input(2).data<T>().data();
     ForEachRow(out->shape(), {BroadcastStrides(c.input(2).shape(), out->shape())},
                [&](int64_t count, const int64_t* offsets, const int64_t* steps) {
                  for (int64_t i = 0; i < count; ++i) {
-                   y[i] += static_cast<T>(beta * bias[offsets[0] + i * steps[0]]);
+                   y[i] += scaled(beta, bias[offsets[0] + i * steps[0]]);
                  }
                  y += count;
                });
@@ -112,14 +113,16 @@ constexpr OpDef kMatMul = {.name = "MatMul",
                            .since_opset = 1,
                            .inputs = {2, 2},
                            .infer = InferMatMul,
-                           .eval = Widened<EvalMatMul>,
+                           .eval = WidenedNumbers<EvalMatMul>,
+                           .types = kMatMulTypes,
                            .quant = QuantBehavior::kComputeInt8,
                            .tolerance = kAccumulate};
 constexpr OpDef kGemm = {.name = "Gemm",
                          .since_opset = 7,
                          .inputs = {2, 3},
                          .infer = InferGemm,
-                         .eval = Widened<EvalGemm>,
+                         .eval = WidenedNumbers<EvalGemm>,
+                         .types = kMatMulTypes,
                          .quant = QuantBehavior::kComputeInt8,
                          .tolerance = kAccumulate};
 constexpr std::array kRows = {kMatMul, kGemm};

@@ -290,7 +290,6 @@ absl::Status EvalSpaceToDepth(EvalContext& c) {
 // --- Trilu ---------------------------------------------------------------------------------------
 
 absl::Status InferTrilu(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 64));
   HT_RETURN_IF_ERROR(CheckType(c, 1, Types(DataType::kI64)));
   HT_RETURN_IF_ERROR(CheckOneElement(c, 1));
@@ -319,13 +318,7 @@ absl::Status EvalTrilu(EvalContext& c) {
 template <EvalFn kEval>
 constexpr OpDef Movement(absl::string_view name, int since, Arity inputs, InferFn infer,
                          QuantBehavior quant = QuantBehavior::kPassThrough) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = Unpacked<kEval>,
-          .quant = quant,
-          .tolerance = kExact};
+  return ExactRow(name, since, inputs, infer, Unpacked<kEval>, kAllTypes, quant);
 }
 
 constexpr OpDef Split(int since, Arity inputs) {

@@ -1,4 +1,5 @@
 // Normalisations.
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -33,15 +34,16 @@ bool Training(const Attributes& a, int opset) {
   return opset >= 14 && a.Int("training_mode", 0) != 0;
 }
 
+// Before opset 9 every position of a sample could have its own statistics.
+bool PerActivation(const Attributes& a, int opset) { return opset < 9 && a.Int("spatial", 1) == 0; }
+
 absl::Status InferBatchNorm(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 1, 64));
   for (int i = 1; i < 5; ++i) {
     HT_RETURN_IF_ERROR(CheckType(c, i, kFloatTypes));
-    HT_RETURN_IF_ERROR(CheckVector(c, i, ChannelsOf(c.input(0).shape)));
-  }
-  if (c.opset() < 9 && c.attributes().Int("spatial", 1) == 0) {
-    return c.Error("spatial is 0, want 1");
+    if (!PerActivation(c.attributes(), c.opset())) {
+      HT_RETURN_IF_ERROR(CheckVector(c, i, ChannelsOf(c.input(0).shape)));
+    }
   }
   if (!Training(c.attributes(), c.opset()) && (c.has_output(1) || c.has_output(2))) {
     return c.Error("has running statistics as outputs, want training_mode = 1 for them");
@@ -91,8 +93,9 @@ absl::Status EvalBatchNorm(EvalContext& c) {
     if (c.has_output(i)) HT_RETURN_IF_ERROR(c.Allocate(i).status());
   }
   const Tensor& x = c.input(0);
-  const int64_t channels = x.rank() > 1 ? x.dim(1) : 1;
-  const int64_t plane = DimProduct(x.shape(), 2, x.rank());
+  const int spatial = PerActivation(c.attributes(), c.opset()) ? x.rank() : 2;
+  const int64_t channels = DimProduct(x.shape(), 1, std::min(spatial, x.rank()));
+  const int64_t plane = DimProduct(x.shape(), spatial, x.rank());
   const double epsilon = c.attributes().Float("epsilon", 1e-5f);
   // Scale, bias and statistics may have another float type than the data.
   std::array<Tensor, 4> parameters;
@@ -122,7 +125,6 @@ absl::Status EvalBatchNorm(EvalContext& c) {
 // --- LayerNormalization --------------------------------------------------------------------------
 
 absl::Status InferLayerNorm(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   for (const int i : {1, 2}) HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));
   HT_RETURN_IF_ERROR(InferLikeInput(c));
   const SymbolicShape& x = c.input(0).shape;
@@ -194,7 +196,6 @@ bool PerGroup(const Node& node, int opset) {
 }
 
 absl::Status InferGroupNorm(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 3, 64));
   const Dim channels = ChannelsOf(c.input(0).shape);
   if (c.node().op() == "GroupNormalization") {
@@ -241,7 +242,6 @@ absl::Status EvalGroupNorm(EvalContext& c) {
 // --- LpNormalization, LRN ------------------------------------------------------------------------
 
 absl::Status InferLpNorm(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   if (c.input(0).shape.has_value()) {
     HT_RETURN_IF_ERROR(NormalizeAxis(c, c.attributes().Int("axis", -1),
                                      static_cast<int64_t>(c.input(0).shape->size()))
@@ -279,7 +279,6 @@ absl::Status EvalLpNorm(EvalContext& c) {
 }
 
 absl::Status InferLrn(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 64));
   if (c.attributes().Int("size", 0) < 1) return c.Error("size is not positive");
   return InferLikeInput(c);
@@ -317,15 +316,19 @@ constexpr OpDef Norm(absl::string_view name, int since, Arity inputs, Arity outp
           .outputs = outputs,
           .infer = infer,
           .eval = Widened<kEval>,
+          .types = kFloatTypes,
           .tolerance = kAccumulate};
 }
 
 constexpr std::array kRows = {
     Norm<EvalBatchNorm>("BatchNormalization", 7, {5, 5}, {1, 5}, InferBatchNorm),
+    Norm<EvalBatchNorm>("BatchNormalization", 9, {5, 5}, {1, 5}, InferBatchNorm),
+    Norm<EvalBatchNorm>("BatchNormalization", 14, {5, 5}, {1, 3}, InferBatchNorm),
     // In ONNX since opset 17; ONNX Runtime writes it into older models as well.
     Norm<EvalLayerNorm>("LayerNormalization", 1, {2, 3}, {1, 3}, InferLayerNorm),
     Norm<EvalGroupNorm>("InstanceNormalization", 6, {3, 3}, {1, 1}, InferGroupNorm),
     Norm<EvalGroupNorm>("GroupNormalization", 18, {3, 3}, {1, 1}, InferGroupNorm),
+    Norm<EvalGroupNorm>("GroupNormalization", 21, {3, 3}, {1, 1}, InferGroupNorm),
     Norm<EvalLpNorm>("LpNormalization", 1, {1, 1}, {1, 1}, InferLpNorm),
     Norm<EvalLrn>("LRN", 1, {1, 1}, {1, 1}, InferLrn),
 };

@@ -9,8 +9,7 @@
 namespace halftone {
 namespace {
 
-absl::Status InferPool(InferContext& c, TypeSet types) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, types));
+absl::Status InferPool(InferContext& c) {
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 3, 2 + kMaxSpatial));
   const std::vector<int64_t> kernel = c.attributes().Ints("kernel_shape");
   HT_ASSIGN_OR_RETURN(const Window window, ReadWindow(c, kernel));
@@ -38,9 +37,6 @@ absl::Status InferPool(InferContext& c, TypeSet types) {
   return absl::OkStatus();
 }
 
-absl::Status InferFloatPool(InferContext& c) { return InferPool(c, kFloatTypes); }
-absl::Status InferMaxPool(InferContext& c) { return InferPool(c, kNumericTypes); }
-
 absl::StatusOr<Spatial> PoolSpatial(const EvalContext& c, const Tensor& out) {
   HT_ASSIGN_OR_RETURN(const Window window, ReadWindow(c, c.attributes().Ints("kernel_shape")));
   return MakeSpatial(window, c.input(0).shape(), out.shape());
@@ -59,7 +55,7 @@ absl::Status EvalMaxPool(EvalContext& c) {
   const bool column_major = c.attributes().Int("storage_order", 0) != 0;
   // The first of equal elements; -1 until a window has met one.
   std::vector<int64_t> where(static_cast<size_t>(out->num_elements()), -1);
-  HT_RETURN_IF_ERROR(DispatchNumeric(c, out->type(), [&](auto tag) {
+  HT_RETURN_IF_ERROR(DispatchWide(c, out->type(), [&](auto tag) {
     using T = decltype(tag);
     T* to = MutableRaw<T>(*out);
     std::fill(to, to + out->num_elements(),
@@ -145,7 +141,7 @@ absl::Status EvalAveragePool(EvalContext& c) {
 
 absl::Status InferLpPool(InferContext& c) {
   if (c.attributes().Int("p", 2) < 1) return c.Error("p is not positive");
-  return InferFloatPool(c);
+  return InferPool(c);
 }
 
 absl::Status EvalLpPool(EvalContext& c) {
@@ -163,7 +159,6 @@ absl::Status EvalLpPool(EvalContext& c) {
 // --- whole planes --------------------------------------------------------------------------------
 
 absl::Status InferGlobalPool(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 64));
   if (c.attributes().Int("p", 2) < 1) return c.Error("p is not positive");
   SymbolicShape shape = c.input(0).shape;
@@ -210,13 +205,15 @@ constexpr OpDef Pool(absl::string_view name, InferFn infer, QuantBehavior quant,
   return {.name = name,
           .since_opset = 1,
           .infer = infer,
-          .eval = Widened<kEval>,
+          .eval = WidenedNumbers<kEval>,
+          .types = kFloatTypes,
           .quant = quant,
           .tolerance = tolerance};
 }
 
 constexpr OpDef MaxPoolRow() {
-  OpDef row = Pool<EvalMaxPool>("MaxPool", InferMaxPool, QuantBehavior::kPassThrough, kExact);
+  OpDef row = Pool<EvalMaxPool>("MaxPool", InferPool, QuantBehavior::kPassThrough, kExact);
+  row.types = kNumericTypes;
   row.outputs = {1, 2};
   return row;
 }
@@ -225,7 +222,7 @@ constexpr auto kElementwise = QuantBehavior::kElementwiseInt8;
 constexpr auto kFloatOnly = QuantBehavior::kFloatOnly;
 constexpr std::array kRows = {
     MaxPoolRow(),
-    Pool<EvalAveragePool>("AveragePool", InferFloatPool, kElementwise),
+    Pool<EvalAveragePool>("AveragePool", InferPool, kElementwise),
     Pool<EvalLpPool>("LpPool", InferLpPool, kFloatOnly),
     Pool<EvalGlobalPool<kAverage>>("GlobalAveragePool", InferGlobalPool, kElementwise),
     Pool<EvalGlobalPool<kMaximum>>("GlobalMaxPool", InferGlobalPool, QuantBehavior::kPassThrough,

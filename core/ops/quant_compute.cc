@@ -14,15 +14,14 @@ namespace {
 
 constexpr TypeSet kBytes = Types(DataType::kI8, DataType::kU8);
 
-// value - zero_point as i32. The zero point is one number, or one per slice of `axis`, or has the
-// data's rank with size 1 along every axis but some (then it broadcasts).
+// value - zero_point as i32, or as f32 for 8-bit floats. The zero point is one number, or one per
+// slice of `axis`, or has the data's rank with size 1 along every axis but some (then it
+// broadcasts).
 absl::StatusOr<Tensor> Centered(const EvalContext& c, int data, int zero, int64_t axis) {
-  HT_ASSIGN_OR_RETURN(Tensor x, Convert(c.input(data), DataType::kI32));
-  if (c.input(data).type() == DataType::kI32) {
-    HT_ASSIGN_OR_RETURN(x, x.Clone());
-  }
+  const DataType wide = IsFloat8(c.input(data).type()) ? DataType::kF32 : DataType::kI32;
+  HT_ASSIGN_OR_RETURN(Tensor x, Convert(c.input(data), wide));
   if (!c.has_input(zero)) return x;
-  HT_ASSIGN_OR_RETURN(const Tensor z, Convert(c.input(zero), DataType::kI32));
+  HT_ASSIGN_OR_RETURN(const Tensor z, Convert(c.input(zero), wide));
   Shape strides(x.rank(), 0);
   if (z.num_elements() != 1) {
     if (z.rank() == x.rank()) {
@@ -31,13 +30,17 @@ absl::StatusOr<Tensor> Centered(const EvalContext& c, int data, int zero, int64_
       strides[axis] = 1;
     }
   }
-  int32_t* to = MutableRaw<int32_t>(x);
-  const int32_t* zeros = Raw<int32_t>(z);
-  ForEachRow(x.shape(), {strides},
-             [&](int64_t count, const int64_t* offsets, const int64_t* steps) {
-               for (int64_t i = 0; i < count; ++i) to[i] -= zeros[offsets[0] + i * steps[0]];
-               to += count;
-             });
+  const auto subtract = [&](auto tag) {
+    using T = decltype(tag);
+    T* to = MutableRaw<T>(x);
+    const T* zeros = Raw<T>(z);
+    ForEachRow(x.shape(), {strides},
+               [&](int64_t count, const int64_t* offsets, const int64_t* steps) {
+                 for (int64_t i = 0; i < count; ++i) to[i] -= zeros[offsets[0] + i * steps[0]];
+                 to += count;
+               });
+  };
+  wide == DataType::kF32 ? subtract(float{}) : subtract(int32_t{});
   return x;
 }
 
@@ -75,8 +78,8 @@ absl::Status CheckChannelParameter(const InferContext& c, int i, int weights) {
 // --- MatMulInteger, ConvInteger ------------------------------------------------------------------
 
 absl::Status InferMatMulInteger(InferContext& c) {
+  HT_RETURN_IF_ERROR(CheckType(c, 1, kBytes));
   for (const int i : {0, 1}) {
-    HT_RETURN_IF_ERROR(CheckType(c, i, kBytes));
     HT_RETURN_IF_ERROR(CheckSameType(c, i, i + 2));
   }
   HT_RETURN_IF_ERROR(CheckParameter(c, 2, 0, -2, -1));
@@ -96,8 +99,8 @@ absl::Status EvalMatMulInteger(EvalContext& c) {
 }
 
 absl::Status InferConvInteger(InferContext& c) {
+  HT_RETURN_IF_ERROR(CheckType(c, 1, kBytes));
   for (const int i : {0, 1}) {
-    HT_RETURN_IF_ERROR(CheckType(c, i, kBytes));
     HT_RETURN_IF_ERROR(CheckSameType(c, i, i + 2));
   }
   HT_RETURN_IF_ERROR(CheckOneElement(c, 2));
@@ -131,50 +134,57 @@ absl::Status EvalConvInteger(EvalContext& c) {
   return ConvolveIntegers(c, x, w, nullptr, *out);
 }
 
-// --- QLinearMatMul, QLinearConv: x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero [, bias]
-// --
+// --- QLinearMatMul, QLinearConv ------------------------------------------------------------------
+//
+// Inputs: x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero [, bias].
 
 absl::Status CheckQLinear(const InferContext& c) {
+  // Integers and 8-bit floats do not mix.
+  const std::optional<DataType> x = c.input(0).type;
+  const TypeSet alike = x.has_value() && IsFloat8(*x) ? kFloat8Types : kBytes;
+  for (const int i : {3, 7}) HT_RETURN_IF_ERROR(CheckType(c, i, alike));
   for (const int i : {0, 3}) {
-    HT_RETURN_IF_ERROR(CheckType(c, i, kBytes));
     HT_RETURN_IF_ERROR(CheckSameType(c, i, i + 2));
     HT_RETURN_IF_ERROR(CheckType(c, i + 1, kFloatTypes));
   }
   HT_RETURN_IF_ERROR(CheckType(c, 6, kFloatTypes));
-  HT_RETURN_IF_ERROR(CheckType(c, 7, kBytes));
   for (const int i : {6, 7}) HT_RETURN_IF_ERROR(CheckOneElement(c, i));
   return absl::OkStatus();
 }
 
-// Rescales sums by x_scale * w_scale / y_scale and saturates. `strides` walk the two scales over
-// the output.
+// Rescales sums (i32, or f32 of 8-bit floats) by x_scale * w_scale / y_scale and saturates.
+// `strides` walk the two scales over the output.
+template <typename T>
 absl::Status Requantize(EvalContext& c, const Tensor& sums, const Shape& x_strides,
                         const Shape& w_strides) {
-  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  const DataType type = *c.output_types()[0].type;
   HT_ASSIGN_OR_RETURN(const Tensor xs, Convert(c.input(1), DataType::kF32));
   HT_ASSIGN_OR_RETURN(const Tensor ws, Convert(c.input(4), DataType::kF32));
   HT_ASSIGN_OR_RETURN(const Tensor ys, Convert(c.input(6), DataType::kF32));
-  HT_ASSIGN_OR_RETURN(const Tensor zero_point, Convert(c.input(7), DataType::kI32));
+  HT_ASSIGN_OR_RETURN(const Tensor zero_point, Convert(c.input(7), DataTypeOf<T>::value));
+  HT_ASSIGN_OR_RETURN(Tensor wide, Tensor::Create(DataTypeOf<T>::value, sums.shape()));
   const float y_scale = ys.data<float>()[0];
-  const int32_t zero = zero_point.data<int32_t>()[0];
-  const int32_t* from = Raw<int32_t>(sums);
-  return DispatchInt(c, out->type(), [&](auto tag) {
-    using T = decltype(tag);
-    constexpr double kLow = std::numeric_limits<T>::min(), kHigh = std::numeric_limits<T>::max();
-    T* to = MutableRaw<T>(*out);
-    ForEachRow(out->shape(), {x_strides, w_strides},
-               [&](int64_t count, const int64_t* o, const int64_t* s) {
-                 for (int64_t i = 0; i < count; ++i) {
-                   const float scale =
-                       Raw<float>(xs)[o[0] + i * s[0]] * Raw<float>(ws)[o[1] + i * s[1]] / y_scale;
-                   const double q = std::nearbyint(static_cast<double>(from[i]) * scale);
-                   to[i] = std::isnan(q) ? static_cast<T>(zero)
-                                         : static_cast<T>(std::clamp(q + zero, kLow, kHigh));
+  const T zero = zero_point.data<T>()[0];
+  const double low = type == DataType::kI8 ? -128 : 0, high = low + 255;
+  const T* from = Raw<T>(sums);
+  T* to = MutableRaw<T>(wide);
+  ForEachRow(sums.shape(), {x_strides, w_strides},
+             [&](int64_t count, const int64_t* o, const int64_t* s) {
+               for (int64_t i = 0; i < count; ++i) {
+                 const float scale =
+                     Raw<float>(xs)[o[0] + i * s[0]] * Raw<float>(ws)[o[1] + i * s[1]] / y_scale;
+                 const double y = static_cast<double>(*from++) * scale;
+                 if constexpr (std::is_same_v<T, float>) {
+                   *to++ = static_cast<float>(y) + zero;
+                 } else {
+                   const double q = std::nearbyint(y);
+                   *to++ = std::isnan(q) ? zero : static_cast<T>(std::clamp(q + zero, low, high));
                  }
-                 from += count;
-                 to += count;
-               });
-  });
+               }
+             });
+  HT_ASSIGN_OR_RETURN(Tensor out, Convert(wide, type));
+  c.set_output(0, std::move(out));
+  return absl::OkStatus();
 }
 
 absl::Status InferQLinearMatMul(InferContext& c) {
@@ -209,13 +219,17 @@ absl::Status EvalQLinearMatMul(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(const Tensor b, Centered(c, 3, 5, rank_b - 1));
   const std::optional<Shape> shape = Concrete(c.output_types()[0].shape);
   if (!shape.has_value()) return c.Error("the output shape is not known");
-  HT_ASSIGN_OR_RETURN(Tensor sums, Tensor::Create(DataType::kI32, *shape));
-  BatchedMatMul<int32_t>(a, b, sums);
   const int64_t rank = static_cast<int64_t>(shape->size());
   const int64_t row_axis = rank_b > 1 ? rank - 2 : rank - 1;
-  return Requantize(c, sums,
-                    ScaleStrides(c.input(1), *shape, row_axis, rank_b > 1 ? -1 : rank_a - 1),
-                    ScaleStrides(c.input(4), *shape, rank - 1, rank_a > 1 ? -1 : rank_b - 2));
+  const Shape a_strides = ScaleStrides(c.input(1), *shape, row_axis, rank_b > 1 ? -1 : rank_a - 1);
+  const Shape b_strides = ScaleStrides(c.input(4), *shape, rank - 1, rank_a > 1 ? -1 : rank_b - 2);
+  HT_ASSIGN_OR_RETURN(Tensor sums, Tensor::Create(a.type(), *shape));
+  if (a.type() == DataType::kF32) {
+    BatchedMatMul<float>(a, b, sums);
+    return Requantize<float>(c, sums, a_strides, b_strides);
+  }
+  BatchedMatMul<int32_t>(a, b, sums);
+  return Requantize<int32_t>(c, sums, a_strides, b_strides);
 }
 
 absl::Status InferQLinearConv(InferContext& c) {
@@ -239,23 +253,15 @@ absl::Status EvalQLinearConv(EvalContext& c) {
   HT_RETURN_IF_ERROR(ConvolveIntegers(c, x, w, c.has_input(8) ? &c.input(8) : nullptr, sums));
   Shape w_strides(shape->size(), 0);
   if (c.input(4).num_elements() != 1) w_strides[1] = 1;
-  return Requantize(c, sums, Shape(shape->size(), 0), w_strides);
-}
-
-constexpr OpDef Product(absl::string_view name, Arity inputs, InferFn infer, EvalFn eval) {
-  return {.name = name,
-          .since_opset = 10,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = eval,
-          .tolerance = kExact};
+  return Requantize<int32_t>(c, sums, Shape(shape->size(), 0), w_strides);
 }
 
 constexpr std::array kRows = {
-    Product("MatMulInteger", {2, 4}, InferMatMulInteger, EvalMatMulInteger),
-    Product("ConvInteger", {2, 4}, InferConvInteger, EvalConvInteger),
-    Product("QLinearMatMul", {8, 8}, InferQLinearMatMul, EvalQLinearMatMul),
-    Product("QLinearConv", {8, 9}, InferQLinearConv, EvalQLinearConv),
+    ExactRow("MatMulInteger", 10, {2, 4}, InferMatMulInteger, EvalMatMulInteger, kBytes),
+    ExactRow("ConvInteger", 10, {2, 4}, InferConvInteger, EvalConvInteger, kBytes),
+    ExactRow("QLinearMatMul", 10, {8, 8}, InferQLinearMatMul, EvalQLinearMatMul,
+             kBytes | kFloat8Types),
+    ExactRow("QLinearConv", 10, {8, 9}, InferQLinearConv, EvalQLinearConv, kBytes),
 };
 
 }  // namespace

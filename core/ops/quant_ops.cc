@@ -1,7 +1,7 @@
 // QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear.
 //
-// real = scale * (q - zero_point). Quantizing rounds half to even, adds the zero point, saturates;
-// NaN becomes the zero point.
+// real = scale * (q - zero_point). Quantizing to integers rounds half to even, adds the zero point,
+// saturates; NaN becomes the zero point. Quantizing to an 8-bit float is a cast of the quotient.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -15,7 +15,8 @@ namespace halftone {
 namespace {
 
 constexpr TypeSet kQuantizedTypes =
-    Types(DataType::kI8, DataType::kU8, DataType::kI16, DataType::kU16) | kPackedTypes;
+    Types(DataType::kI8, DataType::kU8, DataType::kI16, DataType::kU16) | kPackedTypes |
+    kFloat8Types;
 
 struct QuantRange {
   double low, high;
@@ -94,33 +95,49 @@ absl::StatusOr<Tensor> AsType(const Tensor& t, DataType type) {
   return Convert(wide, type);
 }
 
-// Zero points as i32, zeros when absent.
-absl::StatusOr<std::vector<int32_t>> ZeroPoints(const EvalContext& c) {
-  std::vector<int32_t> out(static_cast<size_t>(c.input(1).num_elements()), 0);
+// Zero points as T, zeros when absent.
+template <typename T>
+absl::StatusOr<std::vector<T>> ZeroPoints(const EvalContext& c) {
+  std::vector<T> out(static_cast<size_t>(c.input(1).num_elements()), T{0});
   if (!c.has_input(2)) return out;
-  HT_ASSIGN_OR_RETURN(const Tensor t, AsType(c.input(2), DataType::kI32));
-  const auto values = t.data<int32_t>();
+  HT_ASSIGN_OR_RETURN(const Tensor t, AsType(c.input(2), DataTypeOf<T>::value));
+  const auto values = t.data<T>();
   out.assign(values.begin(), values.end());
   return out;
+}
+
+// The type that attribute output_dtype names, or `fallback` without it.
+absl::StatusOr<std::optional<DataType>> OutputType(const InferContext& c, TypeSet allowed,
+                                                   std::optional<DataType> fallback) {
+  const int64_t code = c.attributes().Int("output_dtype", 0);
+  if (code == 0) return fallback;
+  const std::optional<DataType> type = DataTypeFromOnnx(code);
+  if (type.has_value() && Contains(allowed, *type)) return type;
+  return c.Error(absl::StrCat("output_dtype is ", code));
 }
 
 // --- QuantizeLinear ------------------------------------------------------------------------------
 
 absl::Status InferQuantize(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes | Types(DataType::kI32)));
   HT_RETURN_IF_ERROR(CheckType(c, 2, kQuantizedTypes));
   HT_RETURN_IF_ERROR(CheckScales(c));
-  std::optional<DataType> type = DataType::kU8;
-  if (const int64_t code = c.attributes().Int("output_dtype", 0); code != 0) {
-    type = code < 0 || code > 1000 ? std::nullopt : DataTypeFromOnnx(static_cast<int>(code));
-    if (!type.has_value() || !Contains(kQuantizedTypes, *type)) {
-      return c.Error(absl::StrCat("output_dtype is ", code));
-    }
-  } else if (c.has_input(2)) {
-    type = c.input(2).type;
-  }
+  HT_ASSIGN_OR_RETURN(
+      const std::optional<DataType> type,
+      OutputType(c, kQuantizedTypes, c.has_input(2) ? c.input(2).type : DataType::kU8));
   c.set_output(0, type, c.input(0).shape);
   return absl::OkStatus();
+}
+
+// x / scale + zero point in f32.
+absl::StatusOr<Tensor> QuantizedToFloat8(const EvalContext& c, const Tensor& x, const Tensor& scale,
+                                         DataType type) {
+  HT_ASSIGN_OR_RETURN(const std::vector<float> zero, ZeroPoints<float>(c));
+  HT_ASSIGN_OR_RETURN(Tensor wide, Tensor::Create(DataType::kF32, x.shape()));
+  const float* from = Raw<float>(x);
+  const float* scales = Raw<float>(scale);
+  float* to = MutableRaw<float>(wide);
+  ForEachScaled(c, [&](int64_t i, int64_t s) { to[i] = from[i] / scales[s] + zero[s]; });
+  return Convert(wide, type, c.attributes().Int("saturate", 1) != 0);
 }
 
 absl::Status EvalQuantize(EvalContext& c) {
@@ -129,7 +146,12 @@ absl::Status EvalQuantize(EvalContext& c) {
   // f64 data is quantized in f32 as well: that is the type of scales.
   HT_ASSIGN_OR_RETURN(const Tensor x, Convert(c.input(0), DataType::kF32));
   HT_ASSIGN_OR_RETURN(const Tensor scale, Convert(c.input(1), DataType::kF32));
-  HT_ASSIGN_OR_RETURN(const std::vector<int32_t> zero, ZeroPoints(c));
+  if (IsFloat8(type)) {
+    HT_ASSIGN_OR_RETURN(Tensor out, QuantizedToFloat8(c, x, scale, type));
+    c.set_output(0, std::move(out));
+    return absl::OkStatus();
+  }
+  HT_ASSIGN_OR_RETURN(const std::vector<int32_t> zero, ZeroPoints<int32_t>(c));
   HT_ASSIGN_OR_RETURN(Tensor wide, Tensor::Create(DataType::kI32, x.shape()));
   const float* from = Raw<float>(x);
   const float* scales = Raw<float>(scale);
@@ -151,31 +173,35 @@ absl::Status EvalQuantize(EvalContext& c) {
 // --- DequantizeLinear ----------------------------------------------------------------------------
 
 absl::Status InferDequantize(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kQuantizedTypes | Types(DataType::kI32)));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kFloatTypes));
   HT_RETURN_IF_ERROR(CheckSameType(c, 0, 2));
   HT_RETURN_IF_ERROR(CheckScales(c));
-  std::optional<DataType> type = c.input(1).type;
-  if (const int64_t code = c.attributes().Int("output_dtype", 0); code != 0) {
-    type = code < 0 || code > 1000 ? std::nullopt : DataTypeFromOnnx(static_cast<int>(code));
-    if (!type.has_value() || !IsFloat(*type))
-      return c.Error(absl::StrCat("output_dtype is ", code));
-  }
+  HT_ASSIGN_OR_RETURN(const std::optional<DataType> type,
+                      OutputType(c, kFloatTypes, c.input(1).type));
   c.set_output(0, type, c.input(0).shape);
   return absl::OkStatus();
 }
 
-absl::Status EvalDequantize(EvalContext& c) {
-  HT_ASSIGN_OR_RETURN(const Tensor x, AsType(c.input(0), DataType::kI32));
+// (q - zero point) * scale in f32, with the difference computed as Wide.
+template <typename T, typename Wide>
+absl::StatusOr<Tensor> Dequantized(const EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(const Tensor q, AsType(c.input(0), DataTypeOf<T>::value));
   HT_ASSIGN_OR_RETURN(const Tensor scale, Convert(c.input(1), DataType::kF32));
-  HT_ASSIGN_OR_RETURN(const std::vector<int32_t> zero, ZeroPoints(c));
-  HT_ASSIGN_OR_RETURN(Tensor wide, Tensor::Create(DataType::kF32, x.shape()));
-  const int32_t* from = Raw<int32_t>(x);
+  HT_ASSIGN_OR_RETURN(const std::vector<T> zero, ZeroPoints<T>(c));
+  HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(DataType::kF32, q.shape()));
+  const T* from = Raw<T>(q);
   const float* scales = Raw<float>(scale);
-  float* to = MutableRaw<float>(wide);
+  float* to = MutableRaw<float>(out);
   ForEachScaled(c, [&](int64_t i, int64_t s) {
-    to[i] = static_cast<float>(static_cast<int64_t>(from[i]) - zero[s]) * scales[s];
+    to[i] = static_cast<float>(static_cast<Wide>(from[i]) - static_cast<Wide>(zero[s])) * scales[s];
   });
+  return out;
+}
+
+absl::Status EvalDequantize(EvalContext& c) {
+  const bool floats = IsFloat8(c.input(0).type());
+  HT_ASSIGN_OR_RETURN(const Tensor wide,
+                      (floats ? Dequantized<float, float>(c) : Dequantized<int32_t, int64_t>(c)));
   HT_ASSIGN_OR_RETURN(Tensor out, Convert(wide, *c.output_types()[0].type));
   c.set_output(0, std::move(out));
   return absl::OkStatus();
@@ -184,7 +210,6 @@ absl::Status EvalDequantize(EvalContext& c) {
 // --- DynamicQuantizeLinear -----------------------------------------------------------------------
 
 absl::Status InferDynamicQuantize(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, Types(DataType::kF32)));
   c.set_output(0, DataType::kU8, c.input(0).shape);
   c.set_output(1, DataType::kF32, Dims());
   c.set_output(2, DataType::kU8, Dims());
@@ -213,25 +238,19 @@ absl::Status EvalDynamicQuantize(EvalContext& c) {
   return absl::OkStatus();
 }
 
-constexpr OpDef Quantization(absl::string_view name, int since, InferFn infer, EvalFn eval) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = {2, 3},
-          .infer = infer,
-          .eval = eval,
-          .tolerance = kExact};
+constexpr OpDef DynamicQuantize() {
+  OpDef row = ExactRow("DynamicQuantizeLinear", 11, {1, 1}, InferDynamicQuantize,
+                       EvalDynamicQuantize, Types(DataType::kF32));
+  row.outputs = {3, 3};
+  return row;
 }
 
 constexpr std::array kRows = {
-    Quantization("QuantizeLinear", 10, InferQuantize, EvalQuantize),
-    Quantization("DequantizeLinear", 10, InferDequantize, EvalDequantize),
-    OpDef{.name = "DynamicQuantizeLinear",
-          .since_opset = 11,
-          .inputs = {1, 1},
-          .outputs = {3, 3},
-          .infer = InferDynamicQuantize,
-          .eval = EvalDynamicQuantize,
-          .tolerance = kExact},
+    ExactRow("QuantizeLinear", 10, {2, 3}, InferQuantize, EvalQuantize,
+             kFloatTypes | Types(DataType::kI32)),
+    ExactRow("DequantizeLinear", 10, {2, 3}, InferDequantize, EvalDequantize,
+             kQuantizedTypes | Types(DataType::kI32)),
+    DynamicQuantize(),
 };
 
 }  // namespace

@@ -122,7 +122,6 @@ absl::Status CheckShape(const InferContext& c, int i, const Dims& want) {
 }
 
 absl::Status InferRecurrent(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   for (const int i : {1, 2, 3, 5, 6, 7}) HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));
   HT_RETURN_IF_ERROR(CheckType(c, 4, Types(DataType::kI32)));
   for (const int i : {0, 1, 2}) HT_RETURN_IF_ERROR(CheckRank(c, i, 3, 3));
@@ -367,6 +366,7 @@ constexpr OpDef Recurrent(absl::string_view name, int since, int inputs, int out
           .outputs = {0, outputs},
           .infer = InferRecurrent,
           .eval = Widened<EvalRecurrent>,
+          .types = kFloatTypes,
           .tolerance = kAccumulate};
 }
 

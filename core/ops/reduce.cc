@@ -91,7 +91,6 @@ absl::StatusOr<IntsArgument> AxesOf(const Context& c) {
 bool ReducesNothing(const Attributes& a) { return a.Int("noop_with_empty_axes", 0) != 0; }
 
 absl::Status InferReduce(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes | kBoolType));
   const bool keep = c.attributes().Int("keepdims", 1) != 0;
   HT_ASSIGN_OR_RETURN(const IntsArgument axes, AxesOf(c));
   const SymbolicShape& x = c.input(0).shape;
@@ -189,7 +188,7 @@ constexpr T Bound() {
 }
 
 template <bool kMax>
-absl::Status EvalReduceExtreme(EvalContext& c) {
+absl::Status EvalWideExtreme(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(const Reduction r, ReductionOf(c));
   if (r.nothing) return CopyInput(c);
   HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
@@ -201,11 +200,21 @@ absl::Status EvalReduceExtreme(EvalContext& c) {
       if ((kMax ? x > y[at] : x < y[at]) || x != x) y[at] = x;
     });
   };
-  if (out->type() == DataType::kBool) {
-    reduce(bool{});
-    return absl::OkStatus();
-  }
-  return DispatchNumeric(c, out->type(), reduce);
+  if (out->type() != DataType::kBool) return DispatchWide(c, out->type(), reduce);
+  reduce(bool{});
+  return absl::OkStatus();
+}
+
+// Narrow integers compute in i64, but an extreme over nothing is a bound of their own type.
+template <bool kMax>
+absl::Status EvalReduceExtreme(EvalContext& c) {
+  const bool empty = c.input(0).num_elements() == 0;
+  if (!empty || !IsInteger(c.input(0).type())) return EvalWidenedNumbers(c, EvalWideExtreme<kMax>);
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  HT_ASSIGN_OR_RETURN(const Tensor bound,
+                      Convert(Tensor::Scalar<double>(kMax ? -kInfinity : kInfinity), out->type()));
+  return StridedCopy(c, bound, 0, out->shape(), Shape(out->rank(), 0), *out);
 }
 
 // log(sum(exp(x))) around the maximum, so that nothing overflows.
@@ -231,7 +240,6 @@ absl::Status EvalLogSumExp(EvalContext& c) {
 // --- ArgMax, ArgMin ------------------------------------------------------------------------------
 
 absl::Status InferArg(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   SymbolicShape shape = c.input(0).shape;
   if (shape.has_value()) {
     HT_ASSIGN_OR_RETURN(const int64_t axis, NormalizeAxis(c, c.attributes().Int("axis", 0),
@@ -255,7 +263,7 @@ absl::Status EvalArg(EvalContext& c) {
   const bool last = c.attributes().Int("select_last_index", 0) != 0;
   const int64_t size = x.dim(axis), inner = DimProduct(x.shape(), axis + 1, x.rank());
   const auto y = out->mutable_data<int64_t>();
-  return DispatchNumeric(c, x.type(), [&](auto tag) {
+  return DispatchWide(c, x.type(), [&](auto tag) {
     using T = decltype(tag);
     for (int64_t i = 0; i < out->num_elements(); ++i) {
       const T* from = Raw<T>(x) + i / inner * size * inner + i % inner;
@@ -271,11 +279,13 @@ absl::Status EvalArg(EvalContext& c) {
 
 // One row before the axes became an input, one after.
 template <EvalFn kEval>
-constexpr std::array<OpDef, 2> Reduce(absl::string_view name, int axes_input_since = 18) {
+constexpr std::array<OpDef, 2> Reduce(absl::string_view name, int axes_input_since = 18,
+                                      TypeSet types = kNumericTypes) {
   OpDef row = {.name = name,
                .since_opset = 1,
                .infer = InferReduce,
                .eval = kEval,
+               .types = types,
                .tolerance = kAccumulate};
   OpDef later = row;
   later.since_opset = axes_input_since;
@@ -285,11 +295,7 @@ constexpr std::array<OpDef, 2> Reduce(absl::string_view name, int axes_input_sin
 
 template <bool kMax>
 constexpr OpDef Arg(absl::string_view name) {
-  return {.name = name,
-          .since_opset = 1,
-          .infer = InferArg,
-          .eval = Widened<EvalArg<kMax>>,
-          .tolerance = kExact};
+  return ExactRow(name, 1, {1, 1}, InferArg, WidenedNumbers<EvalArg<kMax>>, kNumericTypes);
 }
 
 constexpr std::array kReductions = {
@@ -301,8 +307,8 @@ constexpr std::array kReductions = {
     Reduce<WidenedNumbers<EvalReduce<SumSquare>>>("ReduceSumSquare"),
     Reduce<WidenedNumbers<EvalReduce<LogSum>>>("ReduceLogSum"),
     Reduce<WidenedNumbers<EvalLogSumExp>>("ReduceLogSumExp"),
-    Reduce<Widened<EvalReduceExtreme<true>>>("ReduceMax"),
-    Reduce<Widened<EvalReduceExtreme<false>>>("ReduceMin"),
+    Reduce<EvalReduceExtreme<true>>("ReduceMax", 18, kNumericTypes | kBoolType),
+    Reduce<EvalReduceExtreme<false>>("ReduceMin", 18, kNumericTypes | kBoolType),
 };
 
 constexpr auto kRows = [] {

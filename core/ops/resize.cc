@@ -15,6 +15,7 @@ constexpr std::array<absl::string_view, 3> kModes = {"nearest", "linear", "cubic
 constexpr std::array<absl::string_view, 7> kCoordinates = {
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel",  "align_corners",
     "asymmetric", "tf_crop_and_resize",   "tf_half_pixel_for_nn"};
+constexpr std::array<absl::string_view, 3> kPolicies = {"stretch", "not_larger", "not_smaller"};
 constexpr std::array<absl::string_view, 4> kNearest = {"round_prefer_floor", "round_prefer_ceil",
                                                        "floor", "ceil"};
 
@@ -149,10 +150,10 @@ absl::StatusOr<Dims> PartlyKnown(const InferContext& c, const Dims& x,
 }
 
 absl::Status InferResize(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckChoice(c, "mode", "nearest", kModes));
   HT_RETURN_IF_ERROR(CheckChoice(c, "coordinate_transformation_mode", "half_pixel", kCoordinates));
   HT_RETURN_IF_ERROR(CheckChoice(c, "nearest_mode", "round_prefer_floor", kNearest));
+  HT_RETURN_IF_ERROR(CheckChoice(c, "keep_aspect_ratio_policy", "stretch", kPolicies));
   const ResizeInputs in = InputsAt(c.opset());
   for (const int i : {in.roi, in.scales}) {
     if (i >= 0) HT_RETURN_IF_ERROR(CheckType(c, i, kFloatTypes));
@@ -380,6 +381,7 @@ constexpr OpDef Resize(int since, Arity inputs) {
           .inputs = inputs,
           .infer = InferResize,
           .eval = Widened<EvalResize>,
+          .types = kWholeByteTypes,
           .tolerance = kAccumulate};
 }
 

@@ -14,7 +14,6 @@ namespace {
 // --- TopK ----------------------------------------------------------------------------------------
 
 absl::Status InferTopK(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   Dim k;
   if (c.opset() < 10) {
     k = c.attributes().Int("k", -1);
@@ -59,7 +58,7 @@ absl::Status EvalTopK(EvalContext& c) {
   const int64_t rows = DimProduct(x.shape(), 0, axis) * inner;
   const auto at = indices->mutable_data<int64_t>();
   std::vector<int64_t> order(static_cast<size_t>(size));
-  return DispatchNumeric(c, x.type(), [&](auto tag) {
+  return DispatchWide(c, x.type(), [&](auto tag) {
     using T = decltype(tag);
     T* to = MutableRaw<T>(c.outputs()[0]);
     for (int64_t r = 0; r < rows; ++r) {
@@ -85,7 +84,6 @@ absl::Status EvalTopK(EvalContext& c) {
 // --- NonZero, Compress ---------------------------------------------------------------------------
 
 absl::Status InferNonZero(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   const SymbolicShape& x = c.input(0).shape;
   c.set_output(0, DataType::kI64,
                Dims{x.has_value() ? Dim(static_cast<int64_t>(x->size())) : Dim(), Dim()});
@@ -110,7 +108,6 @@ absl::Status EvalNonZero(EvalContext& c) {
 }
 
 absl::Status InferCompress(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kBoolType));
   HT_RETURN_IF_ERROR(CheckRank(c, 1, 1, 1));
   SymbolicShape shape = Dims(1);
@@ -156,7 +153,6 @@ absl::Status EvalCompress(EvalContext& c) {
 // --- CumSum --------------------------------------------------------------------------------------
 
 absl::Status InferCumSum(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kNumericTypes));
   HT_RETURN_IF_ERROR(CheckType(c, 1, kIndexTypes));
   HT_RETURN_IF_ERROR(CheckOneElement(c, 1));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 1, 1 << 20));
@@ -177,7 +173,7 @@ absl::Status EvalCumSum(EvalContext& c) {
   const int64_t rows = DimProduct(x.shape(), 0, axis) * inner;
   const bool exclusive = c.attributes().Int("exclusive", 0) != 0;
   const bool reverse = c.attributes().Int("reverse", 0) != 0;
-  return DispatchNumeric(c, x.type(), [&](auto tag) {
+  return DispatchWide(c, x.type(), [&](auto tag) {
     using T = decltype(tag);
     using W = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;  // wraps
     for (int64_t r = 0; r < rows; ++r) {
@@ -196,7 +192,6 @@ absl::Status EvalCumSum(EvalContext& c) {
 // --- ReverseSequence -----------------------------------------------------------------------------
 
 absl::Status InferReverseSequence(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   HT_RETURN_IF_ERROR(CheckType(c, 1, Types(DataType::kI64)));
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 1 << 20));
   const int64_t batch = c.attributes().Int("batch_axis", 1),
@@ -230,29 +225,27 @@ absl::Status EvalReverseSequence(EvalContext& c) {
   return absl::OkStatus();
 }
 
-constexpr OpDef Selection(absl::string_view name, int since, Arity inputs, InferFn infer,
-                          EvalFn eval, Tolerance tolerance = kExact) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = eval,
-          .tolerance = tolerance};
+constexpr OpDef TopK(int since, Arity inputs) {
+  OpDef row = ExactRow("TopK", since, inputs, InferTopK, WidenedNumbers<EvalTopK>, kNumericTypes);
+  row.outputs = {2, 2};
+  return row;
 }
 
-constexpr OpDef TopK(int since, Arity inputs) {
-  OpDef row = Selection("TopK", since, inputs, InferTopK, Widened<EvalTopK>);
-  row.outputs = {2, 2};
+constexpr OpDef CumSum() {
+  OpDef row =
+      ExactRow("CumSum", 11, {2, 2}, InferCumSum, WidenedNumbers<EvalCumSum>, kNumericTypes);
+  row.tolerance = kAccumulate;
   return row;
 }
 
 constexpr std::array kRows = {
     TopK(1, {1, 1}),
     TopK(10, {2, 2}),
-    Selection("NonZero", 9, {1, 1}, InferNonZero, EvalNonZero),
-    Selection("Compress", 9, {2, 2}, InferCompress, EvalCompress),
-    Selection("CumSum", 11, {2, 2}, InferCumSum, Widened<EvalCumSum>, kAccumulate),
-    Selection("ReverseSequence", 10, {2, 2}, InferReverseSequence, EvalReverseSequence),
+    ExactRow("NonZero", 9, {1, 1}, InferNonZero, EvalNonZero, kWholeByteTypes),
+    ExactRow("Compress", 9, {2, 2}, InferCompress, EvalCompress, kWholeByteTypes),
+    CumSum(),
+    ExactRow("ReverseSequence", 10, {2, 2}, InferReverseSequence, EvalReverseSequence,
+             kWholeByteTypes),
 };
 
 }  // namespace

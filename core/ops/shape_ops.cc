@@ -229,7 +229,6 @@ absl::Status EvalSize(EvalContext& c) {
 // --- Dropout -------------------------------------------------------------------------------------
 
 absl::Status InferDropout(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   HT_RETURN_IF_ERROR(InferLikeInput(c));
   // The mask is bool from opset 10 on, and float before.
   c.set_output(1, c.opset() >= 10 ? DataType::kBool : c.input(0).type, c.input(0).shape);
@@ -278,24 +277,14 @@ absl::Status EvalExpand(EvalContext& c) {
 }
 
 constexpr OpDef Reshaping(absl::string_view name, int since, Arity inputs, InferFn infer) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = EvalReshaped,
-          .quant = QuantBehavior::kPassThrough,
-          .tolerance = kExact};
+  return ExactRow(name, since, inputs, infer, EvalReshaped, kAllTypes, QuantBehavior::kPassThrough);
 }
 
 constexpr OpDef DropoutRow(int since, Arity inputs) {
-  return {.name = "Dropout",
-          .since_opset = since,
-          .inputs = inputs,
-          .outputs = {1, 2},
-          .infer = InferDropout,
-          .eval = EvalDropout,
-          .quant = QuantBehavior::kPassThrough,
-          .tolerance = kExact};
+  OpDef row = ExactRow("Dropout", since, inputs, InferDropout, EvalDropout,
+                       kFloatTypes | kFloat8Types, QuantBehavior::kPassThrough);
+  row.outputs = {1, 2};
+  return row;
 }
 
 constexpr std::array kRows = {
@@ -307,24 +296,11 @@ constexpr std::array kRows = {
     Reshaping("Unsqueeze", 1, {1, 1}, InferUnsqueeze),
     Reshaping("Unsqueeze", 13, {2, 2}, InferUnsqueeze),
     DropoutRow(7, {1, 1}),
+    DropoutRow(10, {1, 1}),
     DropoutRow(12, {1, 3}),
-    OpDef{.name = "Shape",
-          .since_opset = 1,
-          .infer = InferShape,
-          .eval = EvalShape,
-          .tolerance = kExact},
-    OpDef{.name = "Size",
-          .since_opset = 1,
-          .infer = InferSize,
-          .eval = EvalSize,
-          .tolerance = kExact},
-    OpDef{.name = "Expand",
-          .since_opset = 8,
-          .inputs = {2, 2},
-          .infer = InferExpand,
-          .eval = Unpacked<EvalExpand>,
-          .quant = QuantBehavior::kPassThrough,
-          .tolerance = kExact},
+    ExactRow("Shape", 1, {1, 1}, InferShape, EvalShape, kAllTypes),
+    ExactRow("Size", 1, {1, 1}, InferSize, EvalSize, kAllTypes),
+    ExactRow("Expand", 8, {2, 2}, InferExpand, EvalExpand, kAllTypes, QuantBehavior::kPassThrough),
 };
 
 }  // namespace

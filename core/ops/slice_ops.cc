@@ -206,7 +206,6 @@ absl::StatusOr<Margins> ReadMargins(const Context& c, const PadArguments& p, int
 }
 
 absl::Status InferPad(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kWholeByteTypes));
   if (c.opset() >= 11) {
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, 2));
     HT_RETURN_IF_ERROR(CheckOneElement(c, 2));
@@ -305,19 +304,13 @@ absl::Status EvalPad(EvalContext& c) {
 template <EvalFn kEval>
 constexpr OpDef Slicing(absl::string_view name, int since, Arity inputs, InferFn infer,
                         QuantBehavior quant) {
-  return {.name = name,
-          .since_opset = since,
-          .inputs = inputs,
-          .infer = infer,
-          .eval = kEval,
-          .quant = quant,
-          .tolerance = kExact};
+  return ExactRow(name, since, inputs, infer, Unpacked<kEval>, kAllTypes, quant);
 }
 
 // Pad keeps scale and zero point like the others, but its fill value is a float of the model.
 constexpr std::array kRows = {
-    Slicing<Unpacked<EvalSlice>>("Slice", 1, {1, 1}, InferSlice, QuantBehavior::kPassThrough),
-    Slicing<Unpacked<EvalSlice>>("Slice", 10, {3, 5}, InferSlice, QuantBehavior::kPassThrough),
+    Slicing<EvalSlice>("Slice", 1, {1, 1}, InferSlice, QuantBehavior::kPassThrough),
+    Slicing<EvalSlice>("Slice", 10, {3, 5}, InferSlice, QuantBehavior::kPassThrough),
     Slicing<EvalPad>("Pad", 2, {1, 1}, InferPad, QuantBehavior::kFloatOnly),
     Slicing<EvalPad>("Pad", 11, {2, 4}, InferPad, QuantBehavior::kFloatOnly),
 };

@@ -14,7 +14,6 @@ namespace {
 int64_t DefaultAxis(int opset) { return opset < 13 ? 1 : -1; }
 
 absl::Status InferSoftmax(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   if (c.input(0).shape.has_value()) {
     const int64_t rank = static_cast<int64_t>(c.input(0).shape->size());
     const int64_t axis = c.attributes().Int("axis", DefaultAxis(c.opset()));
@@ -84,6 +83,7 @@ constexpr OpDef Softmax(absl::string_view name, int since) {
           .since_opset = since,
           .infer = InferSoftmax,
           .eval = Widened<EvalSoftmax<kRow>>,
+          .types = kFloatTypes,
           .tolerance = kAccumulate};
 }
 

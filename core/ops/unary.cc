@@ -35,9 +35,11 @@ constexpr OpDef Activation(absl::string_view name, int since,
                            QuantBehavior quant = QuantBehavior::kFloatOnly) {
   return {.name = name,
           .since_opset = since,
-          .infer = InferLikeInput<kSet>,
+          .infer = InferLikeInput,
           .eval = WidenedNumbers<EvalUnary<kMake, kSet>>,
-          .quant = quant};
+          .types = kSet,
+          .quant = quant,
+          .tolerance = (kSet & kFloatTypes) == 0 ? kExact : kRounding};
 }
 
 // For operators without attributes.
@@ -139,7 +141,6 @@ constexpr auto kMakeShrink = [](const Attributes& a) {
 };
 
 absl::Status InferPredicate(InferContext& c) {
-  HT_RETURN_IF_ERROR(CheckType(c, 0, kFloatTypes));
   c.set_output(0, DataType::kBool, c.input(0).shape);
   return absl::OkStatus();
 }
@@ -158,11 +159,8 @@ absl::Status EvalPredicate(EvalContext& c) {
 
 template <auto kMake>
 constexpr OpDef Predicate(absl::string_view name, int since) {
-  return {.name = name,
-          .since_opset = since,
-          .infer = InferPredicate,
-          .eval = Widened<EvalPredicate<kMake>>,
-          .tolerance = kExact};
+  return ExactRow(name, since, {1, 1}, InferPredicate, Widened<EvalPredicate<kMake>>,
+                  kFloatTypes | kFloat8Types);
 }
 
 constexpr auto kMakeIsInf = [](const Attributes& a) {
@@ -205,7 +203,7 @@ constexpr std::array kRows = {
     Unary<[](auto x) { return decltype(x){1} / x; }>("Reciprocal", 6),
     Unary<[](auto x) { return std::exp(x); }>("Exp", 6),
     Unary<[](auto x) { return std::log(x); }>("Log", 6),
-    Unary<[](auto x) { return std::erf(x); }>("Erf", 9),
+    Unary<[](auto x) { return std::erf(x); }, kNumericTypes>("Erf", 9),
     Unary<[](auto x) { return std::sin(x); }>("Sin", 7),
     Unary<[](auto x) { return std::cos(x); }>("Cos", 7),
     Unary<[](auto x) { return std::tan(x); }>("Tan", 7),
@@ -233,11 +231,7 @@ constexpr std::array kRows = {
     Activation<kMakeShrink, kNumericTypes>("Shrink", 9),
     Predicate<kPlain<[](auto x) { return std::isnan(x); }>>("IsNaN", 9),
     Predicate<kMakeIsInf>("IsInf", 10),
-    OpDef{.name = "Not",
-          .since_opset = 1,
-          .infer = InferLikeInput<kBoolType>,
-          .eval = EvalNot,
-          .tolerance = kExact},
+    ExactRow("Not", 1, {1, 1}, InferLikeInput, EvalNot, kBoolType),
 };
 
 }  // namespace

@@ -22,7 +22,7 @@ std::optional<DataType> DataTypeFromWireName(absl::string_view name) {
   return Find([&](const DataTypeInfo& i) { return i.wire_name == name; });
 }
 
-std::optional<DataType> DataTypeFromOnnx(int onnx_code) {
+std::optional<DataType> DataTypeFromOnnx(int64_t onnx_code) {
   return Find([&](const DataTypeInfo& i) { return i.onnx_code == onnx_code; });
 }
 

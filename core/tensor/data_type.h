@@ -84,7 +84,7 @@ constexpr bool IsInteger(DataType t) { return !IsFloat(t) && t != DataType::kBoo
 
 std::optional<DataType> DataTypeFromName(absl::string_view name);
 std::optional<DataType> DataTypeFromWireName(absl::string_view name);
-std::optional<DataType> DataTypeFromOnnx(int onnx_code);
+std::optional<DataType> DataTypeFromOnnx(int64_t onnx_code);
 
 // The C++ type of an element, for whole-byte types other than 8-bit floats.
 template <typename T>
