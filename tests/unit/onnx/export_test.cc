@@ -145,6 +145,27 @@ TEST(ExportOnnx, FourBitConstantsStayPacked) {
   EXPECT_EQ(model.graph().initializer(0).raw_data(), std::string("\xf1\x07", 2));
 }
 
+TEST(ExportOnnx, EightBitFloatsComeBackAsTheyWent) {
+  for (const DataType type :
+       {DataType::kF8E4M3FN, DataType::kF8E4M3FNUZ, DataType::kF8E5M2, DataType::kF8E5M2FNUZ}) {
+    SCOPED_TRACE(Name(type));
+    Graph g;
+    g.opsets()[""] = 19;
+    HT_ASSERT_OK_AND_ASSIGN(const Tensor w, Convert(Tensor::Of<float>({2}, {1.5f, -3}), type));
+    Node* dq =
+        g.AddNode({.op = "DequantizeLinear",
+                   .inputs = {g.AddConstant("w", w), g.AddConstant("s", Tensor::Scalar<float>(2))},
+                   .outputs = {"y"}});
+    g.AddOutput(dq->output(0));
+    dq->output(0)->set_type({DataType::kF32, Dims{2}});
+    HT_ASSERT_OK_AND_ASSIGN(const std::string bytes, ExportOnnxInline(g));
+    HT_ASSERT_OK_AND_ASSIGN(const Graph back, ImportOnnx(bytes));
+    EXPECT_EQ(back.FindValue("w")->constant().type(), type);
+    HT_ASSERT_OK_AND_ASSIGN(const auto y, EvaluateGraph(back, {}));
+    EXPECT_THAT(y[0].data<float>(), testing::ElementsAre(3, -6));
+  }
+}
+
 TEST(ExportOnnx, LargeConstantsGoToAlignedExternalData) {
   Graph g;
   g.opsets()[""] = 17;

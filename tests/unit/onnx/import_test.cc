@@ -189,6 +189,18 @@ TEST(Initializer, FourBitTypesArePackedInPairs) {
   EXPECT_THAT(t.bytes(), ElementsAre(std::byte{0x21}, std::byte{0x03}));
 }
 
+TEST(Initializer, EightBitFloatsAreBitPatterns) {
+  onnx::TensorProto tensor;
+  tensor.set_data_type(onnx::TensorProto::FLOAT8E5M2);
+  tensor.add_dims(2);
+  tensor.add_int32_data(0x3c);
+  tensor.add_int32_data(0xc0);
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, Import(WithInitializer(tensor)));
+  const Tensor& t = g.FindValue("w")->constant();
+  EXPECT_EQ(t.type(), DataType::kF8E5M2);
+  EXPECT_EQ(Convert(t, DataType::kF32)->ToString(), "f32[2] {1, -2}");
+}
+
 TEST(Initializer, RawBoolsAreNormalized) {
   onnx::TensorProto tensor;
   tensor.set_data_type(onnx::TensorProto::BOOL);

@@ -18,26 +18,8 @@ using Ints = std::vector<int64_t>;
 
 class FamilyCase : public testing::TestWithParam<NodeCase> {};
 
-void ExpectSame(const Tensor& got, const Tensor& want, float tolerance) {
-  ASSERT_EQ(got.type(), want.type());
-  ASSERT_EQ(got.shape(), want.shape());
-  if (got.type() != DataType::kF32) {
-    EXPECT_EQ(got.bytes(), want.bytes()) << "got " << got.ToString() << " want " << want.ToString();
-    return;
-  }
-  for (int64_t i = 0; i < got.num_elements(); ++i) {
-    const float a = got.data<float>()[i], b = want.data<float>()[i];
-    if (a == b || (std::isnan(a) && std::isnan(b))) continue;
-    EXPECT_NEAR(a, b, tolerance) << "element " << i;
-  }
-}
-
-TEST_P(FamilyCase, GivesTheExpectedOutputs) {
-  const NodeCase& c = GetParam();
-  HT_ASSERT_OK_AND_ASSIGN(const auto got, Evaluate(c, static_cast<int>(c.outputs.size())));
-  ASSERT_EQ(got.size(), c.outputs.size());
-  for (size_t i = 0; i < got.size(); ++i) ExpectSame(got[i], c.outputs[i], c.tolerance);
-}
+TEST_P(FamilyCase, GivesTheExpectedOutputs) { ExpectOutputs(GetParam()); }
+TEST_P(FamilyCase, RunsWithEveryElementTypeOfItsRow) { ExpectEveryElementType(GetParam()); }
 
 std::string CaseName(const testing::TestParamInfo<NodeCase>& info) { return info.param.name; }
 
