@@ -10,7 +10,8 @@
 //       → {"outputs": [{"type", "shape"}…], "values": {"name": {"type", "shape"}…}}, -1: unknown
 //   {"model": "m.onnx", "road": "export", "folder": "/tmp/out", "portable": true}
 //       → {"model": "/tmp/out/model.onnx"}, after the portable passes if asked for
-//   {"road": "table"} → {"rows": [{"domain", "name", "since", "inputs": [min, max]}…]}
+//   {"road": "table"} → {"rows": [{"domain", "name", "since", "inputs": [min, max], "outputs": the
+//       same, "types": ONNX codes of what input 0 may be}…]}
 //
 // TENSOR is {"type": "f32", "shape": [2, 3], "path": "x.bin"}: raw little-endian bytes, 4-bit types
 // two to a byte. Inputs are in graph order. Roads: "reference" evaluates the imported graph node
@@ -128,10 +129,16 @@ json DescribeValues(const Graph& graph) {
 json DescribeTable() {
   json rows = json::array();
   for (const OpDef& op : AllOps()) {
+    json types = json::array();
+    for (const DataTypeInfo& info : kDataTypes) {
+      if (Contains(op.types, info.type)) types.push_back(info.onnx_code);
+    }
     rows.push_back({{"domain", std::string(op.domain)},
                     {"name", std::string(op.name)},
                     {"since", op.since_opset},
-                    {"inputs", {op.inputs.min, op.inputs.max}}});
+                    {"inputs", {op.inputs.min, op.inputs.max}},
+                    {"outputs", {op.outputs.min, op.outputs.max}},
+                    {"types", types}});
   }
   return {{"rows", rows}};
 }

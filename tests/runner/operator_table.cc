@@ -1,8 +1,6 @@
-// Prints the operator table: as docs/operators.md, or with --json for tests in Python.
-#include <cmath>
+// Prints docs/operators.md: the operator table and the rules that run it.
 #include <iostream>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -118,30 +116,7 @@ void PrintMarkdown() {
   }
 }
 
-void PrintJson() {
-  nlohmann::json rows = nlohmann::json::array();
-  for (const OpDef& row : AllOps()) {
-    std::vector<int> types;
-    for (const DataTypeInfo& info : kDataTypes) {
-      if (Contains(row.types, info.type)) types.push_back(info.onnx_code);
-    }
-    rows.push_back({{"domain", std::string(row.domain)},
-                    {"name", std::string(row.name)},
-                    {"since", row.since_opset},
-                    {"inputs", {row.inputs.min, row.inputs.max}},
-                    {"outputs", {row.outputs.min, row.outputs.max}},
-                    {"types", types}});
-  }
-  std::cout << rows.dump() << "\n";
-}
-
 }  // namespace
 }  // namespace halftone
 
-int main(int argc, char** argv) {
-  if (argc > 1 && absl::string_view(argv[1]) == "--json") {
-    halftone::PrintJson();
-  } else {
-    halftone::PrintMarkdown();
-  }
-}
+int main() { halftone::PrintMarkdown(); }

@@ -72,7 +72,7 @@ std::string ReadFile(const char* path) {
 std::string Flat(absl::string_view text) {
   std::string out;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    out.append(absl::StripAsciiWhitespace(line)).append("\n");
+    absl::StrAppend(&out, absl::StripAsciiWhitespace(line), "\n");
   }
   return out;
 }
