@@ -159,7 +159,7 @@ TEST(ExportOnnx, EightBitFloatsComeBackAsTheyWent) {
     g.AddOutput(dq->output(0));
     dq->output(0)->set_type({DataType::kF32, Dims{2}});
     HT_ASSERT_OK_AND_ASSIGN(const std::string bytes, ExportOnnxInline(g));
-    HT_ASSERT_OK_AND_ASSIGN(const Graph back, ImportOnnx(bytes));
+    HT_ASSERT_OK_AND_ASSIGN(const Graph back, ImportOnnx(AsBytes(bytes)));
     EXPECT_EQ(back.FindValue("w")->constant().type(), type);
     HT_ASSERT_OK_AND_ASSIGN(const auto y, EvaluateGraph(back, {}));
     EXPECT_THAT(y[0].data<float>(), testing::ElementsAre(3, -6));
