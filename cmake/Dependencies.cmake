@@ -9,6 +9,9 @@ find_package(gRPC 1.51 CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)  # 1.0.2; the package states no version
 find_package(yaml-cpp 0.8 REQUIRED)
 find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(IMAGE_CODECS REQUIRED IMPORTED_TARGET libturbojpeg>=2.1 libpng>=1.6 libwebp>=1.5
+  libtiff-4>=4.7 libopenjp2>=2.5)
 if(HALFTONE_BUILD_TESTS)
   find_package(GTest 1.15 REQUIRED)
   find_package(benchmark 1.9 REQUIRED)

@@ -9,9 +9,10 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAY = {
     "core/base": [],
     "core/tensor": ["core/base"],
+    "core/image": ["core/tensor", "core/base"],
     "core/quant": ["core/tensor", "core/base"],
     "core/graph": ["core/tensor", "core/base"],
-    "core/ops": ["core/graph", "core/quant", "core/tensor", "core/base"],
+    "core/ops": ["core/graph", "core/image", "core/quant", "core/tensor", "core/base"],
     "core/onnx": ["core/ops", "core/graph", "core/tensor", "core/base"],
     "core/passes": ["core/ops", "core/graph", "core/quant", "core/tensor", "core/base"],
     "core/exec": ["core/ops", "core/graph", "core/quant", "core/tensor", "core/base"],
@@ -28,6 +29,7 @@ MAY = {
 VENDOR = [
     (r"onnx/|onnx.*\.pb\.h", ["core/onnx"]),
     (r"(oneapi/)?dnnl|omp\.h", ["core/exec"]),
+    (r"turbojpeg|png\.h|webp/|tiffio|openjpeg", ["core/image"]),
     (r"grpc", ["server", "client"]),
     (r"prometheus/", ["server"]),
     (r"(halftone/v1|inference)/.*pb\.h", ["server", "client"]),
