@@ -10,6 +10,7 @@
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
 #include "core/ops/infer_util.h"
+#include "core/ops/random.h"
 #include "core/ops/registry.h"
 
 namespace halftone {
@@ -138,7 +139,7 @@ class ShapeInference {
   // Turns the node's outputs into constants where they are small and known; true when the node has
   // nothing left to do.
   bool Fold(Node& node) {
-    if (node.outputs().empty() || WidensWeights(node)) return false;
+    if (node.outputs().empty() || WidensWeights(node) || IsRandom(node)) return false;
     int64_t elements = 0;
     for (const Value* out : node.outputs()) {
       if (out == nullptr) continue;

@@ -42,6 +42,15 @@ absl::Span<const OpDef> RecurrentOps();
 absl::Span<const OpDef> ControlFlowOps();
 absl::Span<const OpDef> EinsumOps();
 absl::Span<const OpDef> CompositeOps();
+absl::Span<const OpDef> SignalOps();
+absl::Span<const OpDef> SamplingOps();
+absl::Span<const OpDef> DetectionOps();
+absl::Span<const OpDef> PatchOps();
+absl::Span<const OpDef> RandomOps();
+absl::Span<const OpDef> LossOps();
+absl::Span<const OpDef> TextOps();
+absl::Span<const OpDef> LegacyOps();
+absl::Span<const OpDef> ImageOps();
 
 }  // namespace halftone
 

@@ -358,6 +358,8 @@ constexpr std::array kRows = {
              kPassThrough),
     ExactRow("ScatterElements", 11, {3, 3}, InferScatterElements,
              WidenedToReduce<EvalScatterElements>, kWholeByteTypes),
+    ExactRow("Scatter", 9, {3, 3}, InferScatterElements, WidenedToReduce<EvalScatterElements>,
+             kWholeByteTypes),
     ExactRow("ScatterND", 11, {3, 3}, InferScatterND, WidenedToReduce<EvalScatterND>,
              kWholeByteTypes),
     ExactRow("OneHot", 9, {3, 3}, InferOneHot, EvalOneHot, kNumericTypes),

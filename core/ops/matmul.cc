@@ -1,5 +1,7 @@
-// Matrix products in float: MatMul, Gemm.
+// Matrices in float: MatMul, Gemm, Det.
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "core/base/status_macros.h"
 #include "core/ops/families.h"
@@ -109,6 +111,61 @@ absl::Status EvalGemm(EvalContext& c) {
   });
 }
 
+// --- Det -----------------------------------------------------------------------------------------
+
+absl::Status InferDet(InferContext& c) {
+  HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 64));
+  SymbolicShape shape = c.input(0).shape;
+  if (shape.has_value()) {
+    HT_RETURN_IF_ERROR(Unify(c, (*shape)[shape->size() - 2], shape->back()).status());
+    shape->resize(shape->size() - 2);
+  }
+  c.set_output(0, c.input(0).type, std::move(shape));
+  return absl::OkStatus();
+}
+
+// Gaussian elimination with row pivots; `a` holds n rows.
+double Determinant(std::vector<double> a, int64_t n) {
+  double det = 1;
+  for (int64_t k = 0; k < n; ++k) {
+    int64_t pivot = k;
+    for (int64_t i = k + 1; i < n; ++i) {
+      if (std::abs(a[i * n + k]) > std::abs(a[pivot * n + k])) pivot = i;
+    }
+    if (a[pivot * n + k] == 0) return 0;
+    if (pivot != k) {
+      std::swap_ranges(&a[k * n], &a[k * n] + n, &a[pivot * n]);
+      det = -det;
+    }
+    det *= a[k * n + k];
+    for (int64_t i = k + 1; i < n; ++i) {
+      const double factor = a[i * n + k] / a[k * n + k];
+      for (int64_t j = k; j < n; ++j) a[i * n + j] -= factor * a[k * n + j];
+    }
+  }
+  return det;
+}
+
+absl::Status EvalDet(EvalContext& c) {
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  const Tensor& x = c.input(0);
+  const int64_t n = x.dim(x.rank() - 1);
+  return DispatchFloat(c, out->type(), [&](auto tag) {
+    using T = decltype(tag);
+    const T* from = Raw<T>(x);
+    for (T& y : out->mutable_data<T>()) {
+      y = static_cast<T>(Determinant({from, from + n * n}, n));
+      from += n * n;
+    }
+  });
+}
+
+constexpr OpDef kDet = {.name = "Det",
+                        .since_opset = 11,
+                        .infer = InferDet,
+                        .eval = Widened<EvalDet>,
+                        .types = kFloatTypes,
+                        .tolerance = kAccumulate};
 constexpr OpDef kMatMul = {.name = "MatMul",
                            .since_opset = 1,
                            .inputs = {2, 2},
@@ -125,7 +182,7 @@ constexpr OpDef kGemm = {.name = "Gemm",
                          .types = kMatMulTypes,
                          .quant = QuantBehavior::kComputeInt8,
                          .tolerance = kAccumulate};
-constexpr std::array kRows = {kMatMul, kGemm};
+constexpr std::array kRows = {kMatMul, kGemm, kDet};
 
 }  // namespace
 

@@ -10,9 +10,11 @@ namespace halftone {
 namespace {
 
 constexpr std::array kFamilies = {
-    UnaryOps,   BinaryOps, MatMulOps,       ConvOps,      PoolOps,        NormOps,     ReduceOps,
-    SoftmaxOps, ShapeOps,  CreationOps,     MovementOps,  SliceOps,       IndexingOps, SelectionOps,
-    ResizeOps,  QuantOps,  QuantComputeOps, RecurrentOps, ControlFlowOps, EinsumOps,   CompositeOps,
+    UnaryOps,       BinaryOps,    MatMulOps, ConvOps,     PoolOps,         NormOps,
+    ReduceOps,      SoftmaxOps,   ShapeOps,  CreationOps, MovementOps,     SliceOps,
+    IndexingOps,    SelectionOps, ResizeOps, QuantOps,    QuantComputeOps, RecurrentOps,
+    ControlFlowOps, EinsumOps,    SignalOps, SamplingOps, DetectionOps,    PatchOps,
+    RandomOps,      LossOps,      TextOps,   LegacyOps,   ImageOps,        CompositeOps,
 };
 
 std::vector<OpDef> CollectRows() {

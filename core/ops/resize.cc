@@ -1,4 +1,5 @@
-// Resize: nearest, linear and cubic interpolation, one axis after the other.
+// Resize and its ancestor Upsample: nearest, linear and cubic interpolation, one axis after the
+// other.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -26,12 +27,17 @@ struct AxisResize {
   int64_t in = 1, out = 1;
 };
 
-// Inputs: X, scales before opset 11; X, roi, scales, sizes from then on.
+// Upsample, and Resize before opset 11, divide positions by the scale and cut them off.
+bool IsOld(const Node& node, int opset) { return node.op() == "Upsample" || opset < 11; }
+
+// Inputs: X, scales in old ones; X, roi, scales, sizes from then on. An Upsample of opset 7 or 8
+// has its scales as an attribute.
 struct ResizeInputs {
   int roi = -1, scales = 1, sizes = -1;
 };
-ResizeInputs InputsAt(int opset) {
-  return opset < 11 ? ResizeInputs{} : ResizeInputs{.roi = 1, .scales = 2, .sizes = 3};
+ResizeInputs InputsAt(const Node& node, int opset) {
+  if (IsOld(node, opset)) return {};
+  return {.roi = 1, .scales = 2, .sizes = 3};
 }
 
 const Tensor* Known(const InferContext& c, int i) { return i < 0 ? nullptr : c.constant(i); }
@@ -42,6 +48,14 @@ absl::StatusOr<std::vector<float>> Floats(const Tensor* t) {
   HT_ASSIGN_OR_RETURN(const Tensor f, Convert(*t, DataType::kF32));
   const auto values = f.data<float>();
   return std::vector<float>(values.begin(), values.end());
+}
+
+// The scales of an input or, without one, of the attribute.
+absl::StatusOr<std::vector<float>> Scales(const Attributes& attributes, const Tensor* input) {
+  if (const auto* scales = attributes.Find<std::vector<float>>("scales"); scales != nullptr) {
+    return *scales;
+  }
+  return Floats(input);
 }
 
 template <typename Context>
@@ -132,7 +146,7 @@ absl::StatusOr<std::vector<AxisResize>> PlanResize(const Context& c,
 absl::StatusOr<Dims> PartlyKnown(const InferContext& c, const Dims& x,
                                  const std::vector<float>& scales) {
   HT_ASSIGN_OR_RETURN(const Shape axes, ResizedAxes(c, static_cast<int64_t>(x.size())));
-  const int sizes_at = InputsAt(c.opset()).sizes;
+  const int sizes_at = InputsAt(c.node(), c.opset()).sizes;
   Dims sizes(axes.size());
   if (const auto elements = sizes_at < 0 ? std::nullopt : c.elements(sizes_at);
       elements.has_value() && elements->size() == axes.size() &&
@@ -154,7 +168,7 @@ absl::Status InferResize(InferContext& c) {
   HT_RETURN_IF_ERROR(CheckChoice(c, "coordinate_transformation_mode", "half_pixel", kCoordinates));
   HT_RETURN_IF_ERROR(CheckChoice(c, "nearest_mode", "round_prefer_floor", kNearest));
   HT_RETURN_IF_ERROR(CheckChoice(c, "keep_aspect_ratio_policy", "stretch", kPolicies));
-  const ResizeInputs in = InputsAt(c.opset());
+  const ResizeInputs in = InputsAt(c.node(), c.opset());
   for (const int i : {in.roi, in.scales}) {
     if (i >= 0) HT_RETURN_IF_ERROR(CheckType(c, i, kFloatTypes));
   }
@@ -162,7 +176,7 @@ absl::Status InferResize(InferContext& c) {
   const SymbolicShape& x = c.input(0).shape;
   c.set_output(0, c.input(0).type, std::nullopt);
   if (!x.has_value()) return absl::OkStatus();
-  HT_ASSIGN_OR_RETURN(const std::vector<float> scales, Floats(Known(c, in.scales)));
+  HT_ASSIGN_OR_RETURN(const std::vector<float> scales, Scales(c.attributes(), Known(c, in.scales)));
   Shape sizes;
   if (const Tensor* t = Known(c, in.sizes); t != nullptr) {
     HT_ASSIGN_OR_RETURN(sizes, ToInt64s(*t));
@@ -288,7 +302,7 @@ ResizeOptions ReadOptions(const EvalContext& c) {
                      .cubic_a = a.Float("cubic_coeff_a", -0.75f),
                      .exclude_outside = a.Int("exclude_outside", 0) != 0,
                      .antialias = a.Int("antialias", 0) != 0};
-  if (c.opset() < 11) {
+  if (IsOld(c.node(), c.opset())) {
     o.coordinates = "asymmetric";
     o.nearest = "floor";
   }
@@ -339,10 +353,10 @@ absl::StatusOr<Tensor> ResizeAll(const std::vector<AxisResize>& plan, const Resi
 
 absl::Status EvalResize(EvalContext& c) {
   const Tensor& x = c.input(0);
-  const ResizeInputs in = InputsAt(c.opset());
+  const ResizeInputs in = InputsAt(c.node(), c.opset());
   const auto input = [&](int i) { return i >= 0 && c.has_input(i) ? &c.input(i) : nullptr; };
   HT_ASSIGN_OR_RETURN(const std::vector<float> roi, Floats(input(in.roi)));
-  HT_ASSIGN_OR_RETURN(const std::vector<float> scales, Floats(input(in.scales)));
+  HT_ASSIGN_OR_RETURN(const std::vector<float> scales, Scales(c.attributes(), input(in.scales)));
   Shape sizes;
   if (const Tensor* t = input(in.sizes); t != nullptr) {
     HT_ASSIGN_OR_RETURN(sizes, ToInt64s(*t));
@@ -375,8 +389,8 @@ absl::Status EvalResize(EvalContext& c) {
   return absl::OkStatus();
 }
 
-constexpr OpDef Resize(int since, Arity inputs) {
-  return {.name = "Resize",
+constexpr OpDef Resize(absl::string_view name, int since, Arity inputs) {
+  return {.name = name,
           .since_opset = since,
           .inputs = inputs,
           .infer = InferResize,
@@ -385,7 +399,8 @@ constexpr OpDef Resize(int since, Arity inputs) {
           .tolerance = kAccumulate};
 }
 
-constexpr std::array kRows = {Resize(10, {2, 2}), Resize(11, {1, 4})};
+constexpr std::array kRows = {Resize("Upsample", 7, {1, 1}), Resize("Upsample", 9, {2, 2}),
+                              Resize("Resize", 10, {2, 2}), Resize("Resize", 11, {1, 4})};
 
 }  // namespace
 

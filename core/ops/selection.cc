@@ -1,4 +1,4 @@
-// Operators that sort, select, or accumulate along an axis: TopK, NonZero, CumSum, Compress …
+// Operators that sort, select, or accumulate along an axis: TopK, Unique, NonZero, CumSum …
 #include <algorithm>
 #include <array>
 #include <numeric>
@@ -189,6 +189,106 @@ absl::Status EvalCumSum(EvalContext& c) {
   });
 }
 
+// --- Unique --------------------------------------------------------------------------------------
+
+absl::Status InferUnique(InferContext& c) {
+  SymbolicShape shape = Dims(1);
+  if (c.attributes().Has("axis")) {
+    shape = c.input(0).shape;
+    if (shape.has_value()) {
+      HT_ASSIGN_OR_RETURN(const int64_t axis, NormalizeAxis(c, c.attributes().Int("axis", 0),
+                                                            static_cast<int64_t>(shape->size())));
+      (*shape)[axis] = Dim();
+    }
+  }
+  c.set_output(0, c.input(0).type, std::move(shape));
+  for (const int i : {1, 2, 3}) c.set_output(i, DataType::kI64, Dims(1));
+  return absl::OkStatus();
+}
+
+// Slices of the data along an axis: `size` of them, compared element by element.
+template <typename T>
+struct Slices {
+  const T* data;
+  int64_t outer, size, inner;
+
+  // Negative, 0 or positive. NaN equals itself and comes after every number.
+  int Compare(int64_t a, int64_t b) const {
+    for (int64_t i = 0; i < outer * inner; ++i) {
+      const int64_t base = i / inner * size * inner + i % inner;
+      const T x = data[base + a * inner], y = data[base + b * inner];
+      const bool nan_x = x != x, nan_y = y != y;
+      if (nan_x != nan_y) return nan_x ? 1 : -1;
+      if (!nan_x && x != y) return x < y ? -1 : 1;
+    }
+    return 0;
+  }
+};
+
+struct Groups {
+  std::vector<int64_t> first, group_of, count;  // per group, per slice, per group
+};
+
+template <typename T>
+Groups GroupSlices(const Slices<T>& slices, bool sorted) {
+  std::vector<int64_t> order(static_cast<size_t>(slices.size));
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return slices.Compare(a, b) < 0; });
+  // Of equal slices the stable order brings the first one first.
+  std::vector<int64_t> leader(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    const bool same = i > 0 && slices.Compare(order[i - 1], order[i]) == 0;
+    leader[order[i]] = same ? leader[order[i - 1]] : order[i];
+  }
+  if (!sorted) std::iota(order.begin(), order.end(), 0);
+  Groups g{.group_of = std::vector<int64_t>(order.size())};
+  for (const int64_t i : order) {
+    if (leader[i] == i) {
+      g.group_of[i] = static_cast<int64_t>(g.first.size());
+      g.first.push_back(i);
+      g.count.push_back(0);
+    }
+    g.group_of[i] = g.group_of[leader[i]];
+    ++g.count[g.group_of[i]];
+  }
+  return g;
+}
+
+absl::Status EvalUnique(EvalContext& c) {
+  const Tensor& x = c.input(0);
+  const bool flat = !c.attributes().Has("axis");
+  Shape shape = flat ? Shape{x.num_elements()} : x.shape();
+  const int64_t rank = static_cast<int64_t>(shape.size());
+  const int64_t axis = flat ? 0 : Axis(c.attributes().Int("axis", 0), rank), size = shape[axis];
+  const int64_t outer = DimProduct(shape, 0, axis), inner = DimProduct(shape, axis + 1, rank);
+  Groups groups;
+  DispatchType(x.type(), [&](auto tag) {
+    using T = decltype(tag);
+    if constexpr (std::is_arithmetic_v<T>) {
+      groups = GroupSlices(Slices<T>{Raw<T>(x), outer, size, inner},
+                           c.attributes().Int("sorted", 1) != 0);
+    }
+  });
+  shape[axis] = static_cast<int64_t>(groups.first.size());
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0, x.type(), shape));
+  const size_t bytes = static_cast<size_t>(inner * BitWidth(x.type()) / 8);
+  std::byte* to = out->num_elements() == 0 ? nullptr : out->mutable_raw();
+  for (int64_t o = 0; o < outer && to != nullptr; ++o) {
+    for (const int64_t i : groups.first) {
+      std::memcpy(to, x.raw() + (o * size + i) * bytes, bytes);
+      to += bytes;
+    }
+  }
+  const std::array extra = {&groups.first, &groups.group_of, &groups.count};
+  for (int i = 1; i < 4; ++i) {
+    if (!c.has_output(i)) continue;
+    const std::vector<int64_t>& values = *extra[i - 1];
+    c.set_output(i, Tensor::Of<int64_t>({static_cast<int64_t>(values.size())}, values));
+  }
+  return absl::OkStatus();
+}
+
 // --- ReverseSequence -----------------------------------------------------------------------------
 
 absl::Status InferReverseSequence(InferContext& c) {
@@ -231,6 +331,13 @@ constexpr OpDef TopK(int since, Arity inputs) {
   return row;
 }
 
+constexpr OpDef Unique() {
+  OpDef row =
+      ExactRow("Unique", 11, {1, 1}, InferUnique, Widened<EvalUnique>, kWholeByteTypes);
+  row.outputs = {1, 4};
+  return row;
+}
+
 constexpr OpDef CumSum() {
   OpDef row =
       ExactRow("CumSum", 11, {2, 2}, InferCumSum, WidenedNumbers<EvalCumSum>, kNumericTypes);
@@ -241,6 +348,7 @@ constexpr OpDef CumSum() {
 constexpr std::array kRows = {
     TopK(1, {1, 1}),
     TopK(10, {2, 2}),
+    Unique(),
     ExactRow("NonZero", 9, {1, 1}, InferNonZero, EvalNonZero, kWholeByteTypes),
     ExactRow("Compress", 9, {2, 2}, InferCompress, EvalCompress, kWholeByteTypes),
     CumSum(),

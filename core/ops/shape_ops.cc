@@ -7,6 +7,7 @@
 #include "core/ops/eval_util.h"
 #include "core/ops/families.h"
 #include "core/ops/infer_util.h"
+#include "core/ops/random.h"
 
 namespace halftone {
 namespace {
@@ -235,18 +236,37 @@ absl::Status InferDropout(InferContext& c) {
   return absl::OkStatus();
 }
 
-absl::Status EvalDropout(EvalContext& c) {
-  const auto is_true = [&](int i) {
-    return c.has_input(i) && c.input(i).type() == DataType::kBool &&
-           c.input(i).num_elements() == 1 && c.input(i).data<bool>()[0];
-  };
-  if (is_true(2)) {
-    bool drops = true;
-    if (c.has_input(1)) {
-      HT_ASSIGN_OR_RETURN(const Tensor ratio, Convert(c.input(1), DataType::kF64));
-      drops = ratio.num_elements() != 1 || ratio.data<double>()[0] != 0;
+// Keeps each element with probability 1 - ratio and scales what is left. The mask is NumPy's for
+// the same seed, which the ONNX test cases expect.
+absl::Status EvalTrainingDropout(EvalContext& c, double ratio) {
+  if (!(ratio >= 0 && ratio < 1)) return c.Error(absl::StrCat("ratio is ", ratio));
+  HT_ASSIGN_OR_RETURN(Tensor * out, c.Allocate(0));
+  const int64_t count = out->num_elements();
+  HT_ASSIGN_OR_RETURN(Tensor mask, Tensor::Create(DataType::kBool, out->shape()));
+  RandomStream random(SeedOf(c.node()));
+  for (bool& kept : mask.mutable_data<bool>()) kept = random.Uniform() >= ratio;
+  HT_RETURN_IF_ERROR(DispatchFloat(c, out->type(), [&](auto tag) {
+    using T = decltype(tag);
+    const T scale = static_cast<T>(1 / (1 - ratio));
+    for (int64_t i = 0; i < count; ++i) {
+      MutableRaw<T>(*out)[i] = mask.data<bool>()[i] ? Raw<T>(c.input(0))[i] * scale : T{0};
     }
-    if (drops) return c.Error("training_mode is true, want false: results would be random");
+  }));
+  c.set_output(1, std::move(mask));
+  return absl::OkStatus();
+}
+
+absl::Status EvalDropout(EvalContext& c) {
+  const bool training = c.has_input(2) && c.input(2).type() == DataType::kBool &&
+                        c.input(2).num_elements() == 1 && c.input(2).data<bool>()[0];
+  if (training) {
+    double ratio = 0.5;
+    if (c.has_input(1)) {
+      HT_ASSIGN_OR_RETURN(const Tensor t, Convert(c.input(1), DataType::kF64));
+      if (t.num_elements() != 1) return c.Error("ratio wants one element");
+      ratio = t.data<double>()[0];
+    }
+    if (ratio != 0) return EvalTrainingDropout(c, ratio);
   }
   c.set_output(0, c.input(0));
   if (!c.has_output(1)) return absl::OkStatus();
@@ -281,7 +301,7 @@ constexpr OpDef Reshaping(absl::string_view name, int since, Arity inputs, Infer
 }
 
 constexpr OpDef DropoutRow(int since, Arity inputs) {
-  OpDef row = ExactRow("Dropout", since, inputs, InferDropout, EvalDropout,
+  OpDef row = ExactRow("Dropout", since, inputs, InferDropout, Widened<EvalDropout>,
                        kFloatTypes | kFloat8Types, QuantBehavior::kPassThrough);
   row.outputs = {1, 2};
   return row;

@@ -3,6 +3,7 @@
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
 #include "core/ops/evaluate.h"
+#include "core/ops/random.h"
 #include "core/ops/registry.h"
 #include "core/passes/portable.h"
 #include "core/passes/rewrite_util.h"

@@ -186,6 +186,16 @@ absl::Status SoftmaxOverOneAxis(Graph& graph, Node* node) {
   return absl::OkStatus();
 }
 
+// Opset 20 takes the axis as an input, and means another one when it is absent.
+absl::Status DftAxisToInput(Graph& graph, Node* node) {
+  Value* axis = graph.AddConstant(absl::StrCat(node->name(), "/axis"),
+                                  Tensor::Scalar<int64_t>(node->attributes().Int("axis", 1)));
+  if (node->inputs().size() < 2) graph.SetInput(node, 1, nullptr);
+  graph.SetInput(node, 2, axis);
+  node->attributes().Erase("axis");
+  return absl::OkStatus();
+}
+
 absl::Status GridSampleModes(Graph&, Node* node) {
   const std::string mode = node->attributes().String("mode", "bilinear");
   if (mode == "bilinear") node->attributes().Set("mode", std::string("linear"));
@@ -242,7 +252,7 @@ constexpr std::array kChanges = {
     Change{"ReduceProd", 18, AxesToInput},
     Change{"ReduceSumSquare", 18, AxesToInput},
     Change{"Split", 18, SplitCountsOutputs},
-    Change{"DFT", 20, Refuse},
+    Change{"DFT", 20, DftAxisToInput},
     Change{"GridSample", 20, GridSampleModes},
     Change{"GroupNormalization", 21, Refuse},
 };

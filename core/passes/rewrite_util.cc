@@ -80,14 +80,6 @@ std::optional<int> NormalAxis(int64_t axis, int rank) {
   return static_cast<int>(axis < 0 ? axis + rank : axis);
 }
 
-bool IsRandom(const Node& node) {
-  constexpr std::array<absl::string_view, 6> kRandom = {"RandomNormal",  "RandomNormalLike",
-                                                        "RandomUniform", "RandomUniformLike",
-                                                        "Multinomial",   "Bernoulli"};
-  return node.domain().empty() &&
-         std::find(kRandom.begin(), kRandom.end(), node.op()) != kRandom.end();
-}
-
 bool IsQuantization(const Node& node) {
   return node.op() == "QuantizeLinear" || node.op() == "DequantizeLinear" ||
          node.op() == "DynamicQuantizeLinear";

@@ -47,8 +47,6 @@ void ReplaceConstantInput(Graph& graph, Node* node, int index, Tensor tensor,
 // A negative axis counted from the end; nullopt when out of [-rank, rank).
 std::optional<int> NormalAxis(int64_t axis, int rank);
 
-// An operator whose result is not a function of its inputs.
-bool IsRandom(const Node& node);
 // QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear: they state a decision and stay as they
 // are.
 bool IsQuantization(const Node& node);

@@ -307,3 +307,24 @@ def Col2Im(d, op):
     size, block = [d.Int(3, 5), d.Int(3, 5)], [2, 2]
     count = (size[0] - 1) * (size[1] - 1)
     d.Node(op, [d.Fresh("f32", (1, d.Int(1, 2) * 4, count)), d.Constant(size), d.Constant(block)])
+
+
+# --- counts, losses -------------------------------------------------------------------------------
+
+
+@Draws("TfIdfVectorizer")
+def TfIdfVectorizer(d, op):
+    x = d.Fresh(d.Pick(["i32", "i64"]), d.Pick([(d.Int(1, 9),), (d.Int(1, 3), d.Int(1, 9))]), 1, 4)
+    d.Node(op, [x], exact=True, mode=d.Pick(["TF", "IDF", "TFIDF"]), min_gram_length=1, max_gram_length=d.Int(1, 2),
+           max_skip_count=d.Int(0, 2), ngram_counts=[0, 2], ngram_indexes=[0, 1, 2, 3], pool_int64s=[1, 3, 1, 2, 2, 2],
+           weights=d.Pick([None, [0.5, 1.0, 2.0, 3.0]]))
+
+
+@Draws("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss")
+def Loss(d, op):
+    x = d.Operand("f32", ranks=(2, 4))
+    classes = d.Constant(d.rng.integers(0, x.shape[1], (x.shape[0], *x.shape[2:])))
+    weights = [d.Fresh("f32", (x.shape[1],), 0.2, 2)] if d.Chance() else []
+    outputs = 2 if op.startswith("Softmax") and d.Chance() else 1
+    d.Node(op, [x, classes, *weights], outputs, reduction=d.Pick([None, "none", "sum", "mean"]),
+           ignore_index=d.Pick([None, 0]) if x.shape[1] > 1 and not weights else None)

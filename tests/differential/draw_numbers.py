@@ -263,10 +263,11 @@ def GlobalPool(d, op):
 
 @Draws("MaxUnpool")
 def MaxUnpool(d, op):
-    x, rank = Image(d, ("f32",))
-    kernel = [d.Int(1, min(2, s)) for s in x.shape[2:]]
-    y, indices = d.Node("MaxPool", [x], 2, exact=True, kernel_shape=kernel, strides=kernel)
-    d.Node(op, [y, indices], exact=True, kernel_shape=kernel, strides=kernel)
+    n, size = d.Int(1, 2), d.Int(1, 4)
+    places = np.arange(n * size) * 2 + d.rng.integers(0, 2, n * size)  # one in every window of two
+    indices = d.Feed(places.reshape(1, n, size), constant=True)  # ONNX Runtime ends the process where they are wrong
+    indices.argument = True
+    d.Node(op, [d.Operand("f32", like=(1, n, size)), indices], exact=True, kernel_shape=[2], strides=[2])
 
 
 # --- normalisation --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from common import DRAWS
 UNDRAWN = {
     "Bernoulli": "random", "Multinomial": "random", "RandomNormal": "random", "RandomNormalLike": "random",
     "RandomUniform": "random", "RandomUniformLike": "random",
-    "DeformConv": "ONNX Runtime has no CPU kernel",
+    "DeformConv": "ONNX Runtime has no CPU kernel", "ImageDecoder": "ONNX Runtime has no kernel",
     "SimplifiedLayerNormalization": "ONNX Runtime's own: tests/python/microsoft_operators_test.py",
 }
 

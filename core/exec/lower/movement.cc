@@ -7,6 +7,7 @@
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/copy.h"
 #include "core/exec/lower/rules.h"
+#include "core/ops/random.h"
 
 namespace halftone {
 namespace {
@@ -65,11 +66,15 @@ std::optional<Shape> InputOrAttribute(const Node& node, int input, absl::string_
 
 }  // namespace
 
-absl::StatusOr<bool> LowerView(ProgramBuilder& b, const Unit& unit, std::string*) {
+absl::StatusOr<bool> LowerView(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Value* x = unit.anchor->input(0);
   const Value* out = unit.anchor->output(0);
   if (unit.anchor->op() == "Identity" || unit.anchor->op() == "Dropout") {
     if (unit.anchor->output(1) != nullptr) return false;
+    if (IsRandom(*unit.anchor)) {
+      *reason = "may be training";
+      return false;
+    }
     HT_RETURN_IF_ERROR(b.FetchPlain(x).status());
     b.DefineIn(out, b.PlaceOf(x));
     return true;

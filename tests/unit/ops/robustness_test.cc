@@ -74,20 +74,39 @@ class NodeMaker {
                                               "select_last_index",
                                               "output_dtype",
                                               "noop_with_empty_axes",
-                                              "allowzero"};
+                                              "allowzero",
+                                              "onesided",
+                                              "inverse",
+                                              "align_corners",
+                                              "offset_group",
+                                              "output_height",
+                                              "output_width",
+                                              "sampling_ratio",
+                                              "center_point_box",
+                                              "sample_size",
+                                              "dtype",
+                                              "sorted",
+                                              "ignore_index",
+                                              "max_gram_length",
+                                              "max_skip_count"};
   static constexpr const char* kIntsNames[] = {
-      "axes",  "kernel_shape", "strides",        "pads",   "dilations", "perm",
-      "split", "output_shape", "output_padding", "starts", "ends"};
+      "axes",         "kernel_shape", "strides",        "pads",       "dilations", "perm",
+      "split",        "output_shape", "output_padding", "starts",     "ends",      "shape",
+      "pooled_shape", "ngram_counts", "ngram_indexes",  "pool_int64s"};
   static constexpr const char* kFloatNames[] = {"alpha", "beta", "epsilon", "min", "max", "clip"};
   const std::vector<std::pair<const char*, std::vector<const char*>>> kStrings = {
       {"auto_pad", {"NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"}},
-      {"mode", {"constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "CRD"}},
+      {"mode",
+       {"constant", "reflect", "edge", "wrap", "nearest", "linear", "cubic", "CRD", "avg", "max",
+        "TF", "IDF"}},
+      {"padding_mode", {"zeros", "border", "reflection"}},
+      {"pixel_format", {"RGB", "BGR", "Grayscale"}},
       {"direction", {"forward", "bidirectional", "LEFT", "RIGHT"}},
       {"equation", {"ij,jk->ik", "...i,...i->...", "ii", "i,j,k->kji", "->", "a,,b"}},
       {"coordinate_transformation_mode",
        {"align_corners", "half_pixel_symmetric", "tf_crop_and_resize", "asymmetric"}},
       {"keep_aspect_ratio_policy", {"not_larger", "not_smaller"}},
-      {"reduction", {"add", "mul", "min", "max"}},
+      {"reduction", {"add", "mul", "min", "max", "sum", "none"}},
   };
 
   bool OneIn(int n) { return Below(n) == 0; }
