@@ -15,6 +15,7 @@
 #include "core/base/status_macros.h"
 #include "core/onnx/functions.h"
 #include "core/onnx/graph_importer.h"
+#include "core/onnx/legacy.h"
 #include "core/onnx/problems.h"
 #include "core/onnx/proto_reader.h"
 #include "core/onnx/tensor_reader.h"
@@ -25,7 +26,9 @@ namespace halftone {
 namespace {
 
 constexpr int64_t kMinIrVersion = 3;
-constexpr int64_t kMaxIrVersion = 10;
+// Versions after 10 added annotations, and element types of which the reader knows what it can
+// read.
+constexpr int64_t kMaxIrVersion = 13;
 constexpr int kMaxOpset = 22;  // of ai.onnx, the newest whose operators the table describes
 
 // A graph within a graph is three messages deep: node, attribute, graph. The rest is for what is
@@ -154,6 +157,7 @@ absl::StatusOr<Graph> ImportModel(onnx::ModelProto& model, TensorReader& tensors
   HT_RETURN_IF_ERROR(graph.status());
   model.Clear();
   HT_RETURN_IF_ERROR(InferShapes(*graph));
+  if (graph->opset() < kOldestModernOpset) HT_RETURN_IF_ERROR(ModerniseBroadcasts(*graph));
   HT_RETURN_IF_ERROR(graph->Verify());
   return graph;
 }

@@ -332,9 +332,9 @@ INSTANTIATE_TEST_SUITE_P(
                      "y = Relu(x) }",
                      kInvalid, "IR version 2"},
         BadModelCase{"NewIr",
-                     "<ir_version: 11, opset_import: [\"\" : 17]> net (float[2] x) => (float[2] y) "
+                     "<ir_version: 14, opset_import: [\"\" : 17]> net (float[2] x) => (float[2] y) "
                      "{ y = Relu(x) }",
-                     kUnimplemented, "IR version 11"},
+                     kUnimplemented, "IR version 14"},
         BadModelCase{"NoOutputs", Opset17("net (float[2] x) => () { y = Relu(x) }"), kInvalid,
                      "no outputs"},
         BadModelCase{"SequenceInput",
@@ -502,6 +502,16 @@ TEST(Functions, BodiesOfSchemasGetTheDefaultsOfTheirSchema) {
   HT_ASSERT_OK_AND_ASSIGN(const auto channels,
                           Compute(whole, {Tensor::Of<float>({1, 2, 1, 2}, {1, 3, 10, 30})}));
   EXPECT_THAT(channels, testing::Pointwise(testing::FloatNear(1e-5f), {-1, 1, -1, 1}));
+}
+
+TEST(OldOpsets, OperandsNameTheAxisTheyLieAlong) {
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, ImportText(R"(
+      <ir_version: 3, opset_import: ["" : 6]>
+      net (float[2, 2] x) => (float[2, 2] y) <float[2] b = {10, 20}> {
+        y = Add<broadcast = 1, axis = 0>(x, b) })"));
+  EXPECT_EQ(g.opset(), 7);
+  HT_ASSERT_OK_AND_ASSIGN(const auto y, Compute(g, {Tensor::Of<float>({2, 2}, {1, 2, 3, 4})}));
+  EXPECT_THAT(y, ElementsAre(11, 12, 23, 24));
 }
 
 TEST(Functions, OnesThatCallThemselvesAreRefused) {
