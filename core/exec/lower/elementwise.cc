@@ -22,7 +22,6 @@ std::optional<Eltwise> MatchAlone(const Node& node) {
       {"Sqrt", {algorithm::eltwise_sqrt}},
       {"Abs", {algorithm::eltwise_abs}},
       {"Neg", {algorithm::eltwise_linear, -1.0f, 0.0f}},
-      {"Softplus", {algorithm::eltwise_soft_relu, 1.0f}},
       {"Mish", {algorithm::eltwise_mish}},
       {"Round", {algorithm::eltwise_round}},
       {"Reciprocal", {algorithm::eltwise_pow, 1.0f, -1.0f}},

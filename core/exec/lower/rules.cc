@@ -36,7 +36,6 @@ const Table& Rules() {
       {"Sqrt", {kEltwise}},
       {"Abs", {kEltwise}},
       {"Neg", {kEltwise}},
-      {"Softplus", {kEltwise}},
       {"Mish", {kEltwise}},
       {"Round", {kEltwise}},
       {"Add", {{"quantized_add", LowerQuantizedAdd}, kBinary}},
