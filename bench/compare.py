@@ -77,7 +77,7 @@ def MakeInputs(path, graph, batch):
             shape = [d or (batch if axis == 0 else 1) for axis, d in enumerate(dims)]
             array = (rng.standard_normal(shape) if np.issubdtype(dtype, np.floating)
                      else rng.integers(0, 2, shape))
-        arrays.append(np.ascontiguousarray(array, dtype))
+        arrays.append(np.asarray(array, dtype, order="C"))  # ascontiguousarray has no scalars
     return arrays
 
 

@@ -229,6 +229,20 @@ void PrintProfile(std::vector<StepInfo> steps, const std::vector<double>& runs) 
   line(total - in_steps, {.node = "(between steps, inputs and outputs)"});
 }
 
+json StepsPerRun(absl::Span<const StepInfo> steps, size_t runs) {
+  json out = json::array();
+  for (const StepInfo& s : steps) {
+    out.push_back({{"node", s.node},
+                   {"op", s.op},
+                   {"rule", s.rule},
+                   {"implementation", s.implementation},
+                   {"precision", s.precision},
+                   {"detail", s.detail},
+                   {"seconds", s.seconds / static_cast<double>(runs)}});
+  }
+  return out;
+}
+
 void PrintDump(absl::Span<const StepInfo> steps) {
   absl::FPrintF(stderr, "%-12s %-14s %-26s %-24s %s\n", "precision", "rule", "implementation", "op",
                 "node");
@@ -268,8 +282,11 @@ absl::Status RunOnce(const Flags& flags, const Loaded& loaded) {
   if (flags.profile) context.EnableProfile();
   HT_ASSIGN_OR_RETURN(const std::vector<double> seconds,
                       MeasureFor(context, request, flags.seconds));
-  if (flags.profile) PrintProfile(context.Profile(), seconds);
   json result = Facts(flags, loaded, context);
+  if (flags.profile) {
+    PrintProfile(context.Profile(), seconds);
+    result["steps"] = StepsPerRun(context.Profile(), seconds.size());
+  }
   result["inputs"] = name;
   result["first_run_seconds"] = first.front();
   result["runs"] = seconds.size();
