@@ -190,35 +190,56 @@ absl::StatusOr<std::vector<double>> Measure(Context& context, const Request& req
   return seconds;
 }
 
+double Quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
+}
+
+// Seconds of every step in every run: other programs make some runs slow, and the median of a step
+// does not see them.
+class StepTimes {
+ public:
+  // After each run; the context adds up.
+  void Add(std::vector<StepInfo> sums) {
+    runs_.resize(sums.size());
+    for (size_t i = 0; i < sums.size(); ++i) {
+      runs_[i].push_back(sums[i].seconds - (i < sums_.size() ? sums_[i].seconds : 0));
+    }
+    sums_ = std::move(sums);
+  }
+  std::vector<StepInfo> Typical() const {
+    std::vector<StepInfo> out = sums_;
+    for (size_t i = 0; i < out.size(); ++i) out[i].seconds = Quantile(runs_[i], 0.5);
+    return out;
+  }
+
+ private:
+  std::vector<std::vector<double>> runs_;  // per step
+  std::vector<StepInfo> sums_;
+};
+
 // At least three runs, at least `seconds` long.
 absl::StatusOr<std::vector<double>> MeasureFor(Context& context, const Request& request,
-                                               double seconds) {
+                                               double seconds, StepTimes* times) {
   std::vector<double> all;
   double total = 0;
   while (all.size() < 3 || total < seconds) {
     HT_ASSIGN_OR_RETURN(const std::vector<double> one, Measure(context, request, 1));
     all.push_back(one.front());
     total += one.front();
+    if (times != nullptr) times->Add(context.Profile());
   }
   return all;
 }
 
-double Quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
-}
-
-// Times are per run; nodes in order of time spent, the rest of the run as the last line.
-void PrintProfile(std::vector<StepInfo> steps, const std::vector<double>& runs) {
+// Seconds are per run; nodes in order of time spent, the rest of the run as the last line.
+void PrintProfile(std::vector<StepInfo> steps, double total) {
   std::stable_sort(steps.begin(), steps.end(),
                    [](const StepInfo& a, const StepInfo& b) { return a.seconds > b.seconds; });
-  double total = 0;
-  for (double run : runs) total += run;
-  const double per_run = 1e3 / static_cast<double>(runs.size());
   absl::FPrintF(stderr, "%9s %6s  %-12s %-14s %-26s %-24s %s\n", "ms", "share", "precision", "rule",
                 "implementation", "op", "node");
   const auto line = [&](double seconds, const StepInfo& s) {
-    absl::FPrintF(stderr, "%9.3f %5.1f%%  %-12s %-14s %-26s %-24s %s\n", seconds * per_run,
+    absl::FPrintF(stderr, "%9.3f %5.1f%%  %-12s %-14s %-26s %-24s %s\n", seconds * 1e3,
                   100 * seconds / total, s.precision, s.rule, s.implementation, s.op, s.node);
   };
   double in_steps = 0;
@@ -229,7 +250,7 @@ void PrintProfile(std::vector<StepInfo> steps, const std::vector<double>& runs) 
   line(total - in_steps, {.node = "(between steps, inputs and outputs)"});
 }
 
-json StepsPerRun(absl::Span<const StepInfo> steps, size_t runs) {
+json ToJson(absl::Span<const StepInfo> steps) {
   json out = json::array();
   for (const StepInfo& s : steps) {
     out.push_back({{"node", s.node},
@@ -238,7 +259,7 @@ json StepsPerRun(absl::Span<const StepInfo> steps, size_t runs) {
                    {"implementation", s.implementation},
                    {"precision", s.precision},
                    {"detail", s.detail},
-                   {"seconds", s.seconds / static_cast<double>(runs)}});
+                   {"seconds", s.seconds}});
   }
   return out;
 }
@@ -280,12 +301,15 @@ absl::Status RunOnce(const Flags& flags, const Loaded& loaded) {
   }
   HT_RETURN_IF_ERROR(Measure(context, request, 1).status());
   if (flags.profile) context.EnableProfile();
-  HT_ASSIGN_OR_RETURN(const std::vector<double> seconds,
-                      MeasureFor(context, request, flags.seconds));
+  StepTimes times;
+  HT_ASSIGN_OR_RETURN(
+      const std::vector<double> seconds,
+      MeasureFor(context, request, flags.seconds, flags.profile ? &times : nullptr));
   json result = Facts(flags, loaded, context);
   if (flags.profile) {
-    PrintProfile(context.Profile(), seconds);
-    result["steps"] = StepsPerRun(context.Profile(), seconds.size());
+    const std::vector<StepInfo> steps = times.Typical();
+    PrintProfile(steps, Quantile(seconds, 0.5));
+    result["steps"] = ToJson(steps);
   }
   result["inputs"] = name;
   result["first_run_seconds"] = first.front();

@@ -21,6 +21,7 @@ import models
 
 SPECS = ["fp32", "bf16", "fp16", "int8/per-channel/static"]
 REFERENCE = "reference"
+NOTHING_TO_QUANTIZE = "no node would change"  # the model has no such variant
 
 
 def RealModels():
@@ -29,15 +30,14 @@ def RealModels():
 
 
 def RunOne(args, path, spec, inputs):
-    """The program's line of JSON, or None with a message when the model does not run."""
+    """The program's line of JSON, or the message of a run that failed."""
     command = [pathlib.Path(args.build) / "bench" / "halftone_bench", path, "--profile",
                "--spec", spec, "--threads", str(args.threads), "--seconds", str(args.seconds),
                *(word for flag in inputs.values() for word in ("--inputs", flag))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return json.loads(done.stdout)
-    print(f"  {spec}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}", file=sys.stderr)
-    return None
+    return (done.stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def Sum(steps, *keys):
@@ -120,8 +120,9 @@ def main():
         inputs = compare.WriteInputs(label, path, graph, [1], args.work / "inputs")
         for spec in args.specs:
             result = RunOne(args, path, spec, inputs)
-            if result is None:
-                failed.append(f"{label}, {spec}: does not run")
+            if isinstance(result, str):
+                if NOTHING_TO_QUANTIZE not in result:
+                    failed.append(f"{label}, {spec}: {result}")
                 continue
             steps = all_steps[label, spec] = result["steps"]
             shares[label, spec] = Share(steps)

@@ -277,8 +277,6 @@ std::optional<ComputeMatch> MatchCompute(Node* node,
     if (last) break;
   }
   if (op == "MatMul" && !m.weights) {
-    m.transpose_a = MatchTranspose(node->input(0)->producer());
-    m.transpose_b = MatchTranspose(w->producer());
     if (!v->is_output() && v->uses().size() == 1 && !taken(v->uses()[0])) {
       m.transpose_result = MatchTranspose(v->uses()[0]);
     }

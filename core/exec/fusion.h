@@ -62,7 +62,7 @@ struct TailOp {
   Value* result = nullptr;
 };
 
-// A Transpose that a matrix product reads, or writes, through strides instead of running it.
+// A Transpose that a matrix product writes through strides instead of running it.
 struct FoldedTranspose {
   Node* node = nullptr;
   std::vector<int64_t> permutation;
@@ -75,9 +75,8 @@ struct ComputeMatch {
   std::optional<WeightMatch> weights;      // absent: weights are computed at run time
   const Value* bias = nullptr;             // from the node itself
   std::vector<TailOp> tail;
-  // Products of two run-time matrices only: transposes of the operands and, after the whole tail,
-  // of the result.
-  std::optional<FoldedTranspose> transpose_a, transpose_b, transpose_result;
+  // Products of two run-time matrices only: a transpose after the whole tail.
+  std::optional<FoldedTranspose> transpose_result;
 
   const Value* result(size_t tail_ops) const {
     return tail_ops == 0 ? anchor->output(0) : tail[tail_ops - 1].result;

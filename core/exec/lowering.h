@@ -22,17 +22,26 @@ namespace halftone {
 // Channels last: [N, C, spatial…] stored as [N, spatial…, C]. Only for rank >= 3.
 enum class Layout : uint8_t { kPlain, kChannelsLast };
 
+// Part of a buffer, or its elements in another order: what slices and transposes are before
+// somebody needs their bytes in a row. In elements; strides are 0 where an element repeats.
+struct StridedView {
+  Shape strides;  // one per logical dimension
+  int64_t offset = 0;
+};
+
 // Where a value lives and how its elements are stored (e.g. an f32 value stored as bf16).
 struct Place {
   BufferId buffer = -1;
-  Layout layout = Layout::kPlain;
+  Layout layout = Layout::kPlain;  // of a view: the layout that it is cheaply copied to
   DataType type = DataType::kF32;
+  std::shared_ptr<const StridedView> view = nullptr;  // null: the buffer is the value, dense
 };
 
 struct LoweringOptions {
   CpuFeatures features;
   int threads = 1;
   bool allow_bf16_compute = true;
+  std::string scope;  // tells apart packed weights of graphs that share a store
 };
 
 // A piece of the graph that one rule lowers: an anchor node and neighbours that it absorbs.
@@ -54,7 +63,7 @@ class ProgramBuilder {
 
   const LoweringOptions& options() const { return options_; }
   WeightStore& weights() { return weights_; }
-  const Graph& graph() const { return program_->graph; }
+  const Graph& graph() const { return *graph_; }  // the one being lowered, maybe a nested one
 
   // --- shapes ---
   // Requires: the value is static (see IsStatic).
@@ -64,12 +73,23 @@ class ProgramBuilder {
   // --- places ---
   // Where a value is now; constants are plain.
   Place PlaceOf(const Value* value);
+  // The layout in which it is cheapest to read.
+  Layout LayoutOf(const Value* value);
   // A buffer that holds the value with this layout and stored type; adds conversion steps when it
   // does not yet (once per value and form).
   absl::StatusOr<BufferId> Fetch(const Value* value, Layout layout, DataType stored);
   absl::StatusOr<BufferId> FetchPlain(const Value* value);  // as stored by its logical type
   // A fresh arena buffer for an output.
   BufferId Define(const Value* value, Layout layout, DataType stored);
+  // How to read the value, stored by its logical type, in whatever order it lies: the strides that
+  // it has, and no copy unless its stored type differs.
+  struct StridedSource {
+    BufferId buffer = -1;
+    StridedView view;
+  };
+  absl::StatusOr<StridedSource> FetchStrided(const Value* value);
+  // The output is part of a buffer that already exists. Dense views become ordinary places.
+  void DefineView(const Value* value, const StridedSource& source);
   // The output shares a buffer that already exists (views, in-place results).
   void DefineIn(const Value* value, Place place);
   // Arena space that no value owns.
@@ -87,9 +107,23 @@ class ProgramBuilder {
   // Lowers one node that a rule could not fuse, as its own unit.
   absl::Status LowerAlone(Node* node);
 
+  // --- nested graphs ---
+  // From here to the matching EndGuard, steps run only when the bool in `condition` is `when`.
+  void BeginGuard(BufferId condition, bool when);
+  void EndGuard();
+  // Lowers a nested graph in place; its inputs are these values, which are placed already. The
+  // result lives as long as the program. `name` is unique among the graphs nested in this one.
+  absl::StatusOr<const Graph*> LowerNested(Graph nested, absl::string_view name,
+                                           absl::Span<const Value* const> arguments);
+
  private:
+  struct Guard {
+    BufferId condition;
+    bool when;
+  };
+  absl::Status LowerUnits(const Graph& graph);
   absl::Status LowerUnit(const Unit& unit);
-  absl::StatusOr<bool> TryRules(const Unit& unit, std::string* reasons);
+  absl::StatusOr<bool> TryRules(const Unit& unit, bool fixed_outputs, std::string* reasons);
   absl::Status EnsurePlaced(const Value* value);
   absl::StatusOr<BufferId> ConvertPlace(const Value* value, const Place& from, Layout layout,
                                         DataType stored);
@@ -98,6 +132,8 @@ class ProgramBuilder {
   LoweringOptions options_;
   WeightStore& weights_;
   std::unique_ptr<Program> program_;
+  const Graph* graph_;
+  std::vector<Guard> guards_;
   absl::flat_hash_map<const Value*, Place> places_;
   absl::flat_hash_map<const Value*, std::vector<Place>> converted_;
   absl::flat_hash_map<const Value*, int> pending_uses_;  // units (and outputs) still to read it
@@ -117,6 +153,7 @@ using Rule = absl::StatusOr<bool> (*)(ProgramBuilder&, const Unit&, std::string*
 struct NamedRule {
   absl::string_view name;
   Rule lower;
+  bool dynamic_outputs = false;  // takes outputs whose shape only the run knows
 };
 // For an operator, the rules to try in order; the reference rule is not listed and always last.
 absl::Span<const NamedRule> RulesFor(const Node& anchor);

@@ -129,7 +129,7 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   HT_RETURN_IF_ERROR(InferShapes(concrete));
   concrete.RemoveUnused();
   ProgramBuilder builder(std::move(concrete),
-                         {features, options.threads, options.allow_bf16_compute}, weights);
+                         {features, options.threads, options.allow_bf16_compute, ""}, weights);
   HT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, builder.Build());
   return std::make_shared<const Specialization>(std::move(program));
 }

@@ -55,8 +55,9 @@ class Binding {
   // Shared by all steps: at least Program::scratch_bytes; its content does not survive a step.
   std::byte* scratch() const { return scratch_; }
 
-  // A oneDNN memory for `id`; follows the buffer when its address changes between runs.
-  dnnl::memory Memory(const dnnl::memory::desc& desc, BufferId id);
+  // A oneDNN memory for `id` from `byte_offset` on; follows the buffer when its address changes
+  // between runs.
+  dnnl::memory Memory(const dnnl::memory::desc& desc, BufferId id, int64_t byte_offset = 0);
   // For input buffers, before each run.
   void SetPointer(BufferId id, std::byte* p);
 
@@ -65,7 +66,12 @@ class Binding {
   std::vector<std::byte*> pointers_;
   std::vector<Tensor> dynamic_;
   std::byte* scratch_;
-  std::vector<std::pair<BufferId, dnnl::memory>> followers_;
+  struct Follower {
+    BufferId buffer;
+    int64_t byte_offset;
+    dnnl::memory memory;
+  };
+  std::vector<Follower> followers_;
 };
 
 using BoundStep = std::function<absl::Status()>;
@@ -84,7 +90,8 @@ struct ProgramOutput {
 };
 
 struct Program {
-  Graph graph;  // the concrete graph that steps refer to
+  Graph graph;                                       // the concrete graph that steps refer to
+  std::vector<std::unique_ptr<const Graph>> nested;  // and its branches
   std::vector<ProgramBuffer> buffers;
   std::vector<Step> steps;
   std::vector<ProgramOutput> outputs;

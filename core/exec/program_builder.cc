@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cstdlib>
+#include <utility>
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
@@ -7,6 +9,7 @@
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/convert.h"
 #include "core/exec/kernels/copy.h"
+#include "core/exec/lower/arguments.h"
 #include "core/exec/lowering.h"
 #include "core/exec/memory_planner.h"
 #include "core/ops/evaluate.h"
@@ -14,8 +17,12 @@
 namespace halftone {
 namespace {
 
-Shape StridesFor(const Shape& shape, Layout layout) {
-  return layout == Layout::kChannelsLast ? ChannelsLastStrides(shape) : RowMajorStrides(shape);
+// Equal as far as any element is addressed by them.
+bool SameStrides(const Shape& shape, const Shape& a, const Shape& b) {
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] != 1 && a[i] != b[i]) return false;
+  }
+  return true;
 }
 
 // Both layouts store the same bytes: there is one channel, or one spatial position.
@@ -30,6 +37,7 @@ bool LayoutsCoincide(const Shape& shape) {
 ProgramBuilder::ProgramBuilder(Graph graph, const LoweringOptions& options, WeightStore& weights)
     : options_(options), weights_(weights), program_(std::make_unique<Program>()) {
   program_->graph = std::move(graph);
+  graph_ = &program_->graph;
 }
 
 Shape ProgramBuilder::ShapeOf(const Value* value) const {
@@ -88,6 +96,39 @@ Place ProgramBuilder::PlaceOf(const Value* value) {
   return place;
 }
 
+Layout ProgramBuilder::LayoutOf(const Value* value) {
+  return value->is_constant() ? Layout::kPlain : PlaceOf(value).layout;
+}
+
+absl::StatusOr<ProgramBuilder::StridedSource> ProgramBuilder::FetchStrided(const Value* value) {
+  HT_RETURN_IF_ERROR(EnsurePlaced(value));
+  const Place place = PlaceOf(value);
+  const Shape shape = ShapeOf(value);
+  if (place.type != *value->type().type) {
+    HT_ASSIGN_OR_RETURN(const BufferId id, Fetch(value, place.layout, *value->type().type));
+    return StridedSource{id, {StridesFor(shape, place.layout), 0}};
+  }
+  if (place.view != nullptr) return StridedSource{place.buffer, *place.view};
+  return StridedSource{place.buffer, {StridesFor(shape, place.layout), 0}};
+}
+
+void ProgramBuilder::DefineView(const Value* value, const StridedSource& source) {
+  const Shape shape = ShapeOf(value);
+  Place place{source.buffer, Layout::kPlain, *value->type().type};
+  const Shape& strides = source.view.strides;
+  if (shape.size() >= 3 && shape[1] > 1) {
+    bool innermost = true;
+    for (size_t i = 2; i < shape.size(); ++i) {
+      innermost &= shape[i] == 1 || std::abs(strides[1]) < std::abs(strides[i]);
+    }
+    if (innermost) place.layout = Layout::kChannelsLast;
+  }
+  const bool dense =
+      source.view.offset == 0 && SameStrides(shape, strides, StridesFor(shape, place.layout));
+  if (!dense) place.view = std::make_shared<const StridedView>(source.view);
+  DefineIn(value, std::move(place));
+}
+
 void ProgramBuilder::NoteUse(BufferId id) {
   const int step = static_cast<int>(program_->steps.size());
   if (first_step_[id] < 0) first_step_[id] = step;
@@ -96,8 +137,40 @@ void ProgramBuilder::NoteUse(BufferId id) {
 
 void ProgramBuilder::AddStep(StepInfo info, std::vector<BufferId> touches,
                              std::function<BoundStep(Binding&)> bind) {
+  for (const Guard& g : guards_) touches.push_back(g.condition);
   for (BufferId id : touches) NoteUse(id);
+  if (!guards_.empty()) {
+    bind = [bind = std::move(bind), guards = guards_](Binding& b) -> BoundStep {
+      return [step = bind(b), guards, &b]() -> absl::Status {
+        for (const Guard& g : guards) {
+          if (*b.as<bool>(g.condition) != g.when) return absl::OkStatus();
+        }
+        return step();
+      };
+    };
+  }
   program_->steps.push_back({std::move(info), std::move(bind)});
+}
+
+void ProgramBuilder::BeginGuard(BufferId condition, bool when) {
+  guards_.push_back({condition, when});
+}
+void ProgramBuilder::EndGuard() { guards_.pop_back(); }
+
+absl::StatusOr<const Graph*> ProgramBuilder::LowerNested(Graph nested, absl::string_view name,
+                                                         absl::Span<const Value* const> arguments) {
+  program_->nested.push_back(std::make_unique<const Graph>(std::move(nested)));
+  const Graph* outer = graph_;
+  const std::string outer_scope = options_.scope;
+  graph_ = program_->nested.back().get();
+  absl::StrAppend(&options_.scope, name, "/");
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i]->is_constant()) continue;  // the caller put constants in their place
+    places_[graph_->inputs()[i]] = PlaceOf(arguments[i]);
+  }
+  HT_RETURN_IF_ERROR(LowerUnits(*graph_));
+  options_.scope = outer_scope;
+  return std::exchange(graph_, outer);
 }
 
 void ProgramBuilder::RequireScratch(int64_t bytes) {
@@ -127,7 +200,8 @@ absl::StatusOr<BufferId> ProgramBuilder::Fetch(const Value* value, Layout layout
   HT_RETURN_IF_ERROR(EnsurePlaced(value));
   const Place place = PlaceOf(value);
   const auto fits = [&](const Place& p) {
-    return p.type == stored && (p.layout == layout || LayoutsCoincide(ShapeOf(value)));
+    return p.view == nullptr && p.type == stored &&
+           (p.layout == layout || LayoutsCoincide(ShapeOf(value)));
   };
   if (fits(place)) return place.buffer;
   for (const Place& p : converted_[value]) {
@@ -143,26 +217,27 @@ absl::StatusOr<BufferId> ProgramBuilder::ConvertPlace(const Value* value, const 
   const Shape shape = ShapeOf(value);
   const int64_t n = ElementCount(shape);
   BufferId current = from.buffer;
-  if (from.layout != layout && !LayoutsCoincide(shape)) {
+  if (from.view != nullptr || (from.layout != layout && !LayoutsCoincide(shape))) {
     StridedCopy copy;
     copy.shape = shape;
-    copy.src_strides = StridesFor(shape, from.layout);
+    copy.src_strides = from.view ? from.view->strides : StridesFor(shape, from.layout);
+    copy.src_offset = from.view ? from.view->offset : 0;
     copy.dst_strides = StridesFor(shape, layout);
     copy.element_bytes = BitWidth(from.type) / 8;
     copy = Simplify(copy);
     if (program_->buffers[current].kind == ProgramBuffer::Kind::kConstant) {
       const Tensor& t = program_->buffers[current].constant;
-      HT_ASSIGN_OR_RETURN(Tensor moved, Tensor::Create(t.type(), t.shape()));
-      RunStridedCopy(copy, t.raw(), moved.mutable_raw());
+      HT_ASSIGN_OR_RETURN(Tensor moved, Tensor::Create(t.type(), shape));
+      if (n > 0) RunStridedCopy(copy, t.raw(), moved.mutable_raw());
       current = Constant(std::move(moved));
     } else {
       const BufferId to = Temporary(n * BitWidth(from.type) / 8);
-      AddStep({value->name(), "layout", "copy",
+      AddStep({value->name(), from.view ? "gather view" : "layout", "copy",
                layout == Layout::kPlain ? "to plain" : "to channels last",
                std::string(Name(from.type))},
-              {current, to}, [copy, current, to](Binding& b) -> BoundStep {
-                return [copy, current, to, &b] {
-                  RunStridedCopy(copy, b.pointer(current), b.pointer(to));
+              {current, to}, [copy, current, to, n](Binding& b) -> BoundStep {
+                return [copy, current, to, n, &b] {
+                  if (n > 0) RunStridedCopy(copy, b.pointer(current), b.pointer(to));
                   return absl::OkStatus();
                 };
               });
@@ -205,8 +280,13 @@ absl::Status ProgramBuilder::LowerAlone(Node* node) {
   return LowerUnit(unit);
 }
 
-absl::StatusOr<bool> ProgramBuilder::TryRules(const Unit& unit, std::string* reasons) {
+absl::StatusOr<bool> ProgramBuilder::TryRules(const Unit& unit, bool fixed_outputs,
+                                              std::string* reasons) {
   for (const NamedRule& rule : RulesFor(*unit.anchor)) {
+    if (!fixed_outputs && !rule.dynamic_outputs) {
+      *reasons = "shape depends on data";
+      continue;
+    }
     std::string reason;
     const size_t steps_before = program_->steps.size();
     absl::StatusOr<bool> lowered = rule.lower(*this, unit, &reason);
@@ -228,18 +308,18 @@ absl::StatusOr<bool> ProgramBuilder::TryRules(const Unit& unit, std::string* rea
 }
 
 absl::Status ProgramBuilder::LowerUnit(const Unit& unit) {
-  bool fixed = true;
+  bool fixed_inputs = true, fixed_outputs = true;
   for (const Value* v : unit.inputs) {
     HT_RETURN_IF_ERROR(EnsurePlaced(v));
-    fixed &= IsStatic(v);
+    fixed_inputs &= IsStatic(v);
   }
   for (const Node* node : unit.nodes) {
-    for (const Value* v : node->outputs()) fixed &= v == nullptr || IsStatic(v);
+    for (const Value* v : node->outputs()) fixed_outputs &= v == nullptr || IsStatic(v);
   }
   std::string reasons;
   bool done = false;
-  if (fixed) {
-    absl::StatusOr<bool> lowered = TryRules(unit, &reasons);
+  if (fixed_inputs) {
+    absl::StatusOr<bool> lowered = TryRules(unit, fixed_outputs, &reasons);
     if (!lowered.ok()) return Annotate(lowered.status(), Describe(*unit.anchor));
     done = *lowered;
   } else {
@@ -258,21 +338,31 @@ absl::Status ProgramBuilder::LowerUnit(const Unit& unit) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Program>> ProgramBuilder::Build() {
-  const Graph& graph = program_->graph;
+absl::Status ProgramBuilder::LowerUnits(const Graph& graph) {
   HT_ASSIGN_OR_RETURN(const std::vector<Unit> units, FormUnits(graph));
   for (const Unit& unit : units) {
     for (const Value* v : unit.inputs) ++pending_uses_[v];
   }
   for (const Value* v : graph.outputs()) ++pending_uses_[v];
+  for (const Value* v : graph.inputs()) {
+    if (const auto it = places_.find(v); it != places_.end()) {
+      buffer_pending_[it->second.buffer] += pending_uses_[v];
+    }
+  }
+  for (const Unit& unit : units) HT_RETURN_IF_ERROR(LowerUnit(unit));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Program>> ProgramBuilder::Build() {
+  const Graph& graph = program_->graph;
   for (int i = 0; i < static_cast<int>(graph.inputs().size()); ++i) {
     const Value* v = graph.inputs()[i];
     const BufferId id = Temporary(ElementCount(ShapeOf(v)) * BitWidth(*v->type().type) / 8);
     program_->buffers[id].kind = ProgramBuffer::Kind::kInput;
     program_->buffers[id].input_index = i;
-    DefineIn(v, {id, Layout::kPlain, *v->type().type});
+    places_[v] = {id, Layout::kPlain, *v->type().type};
   }
-  for (const Unit& unit : units) HT_RETURN_IF_ERROR(LowerUnit(unit));
+  HT_RETURN_IF_ERROR(LowerUnits(graph));
   for (const Value* v : graph.outputs()) {
     ProgramOutput out;
     HT_ASSIGN_OR_RETURN(out.buffer, FetchPlain(v));

@@ -30,12 +30,12 @@ Unit ComputeUnit(ComputeMatch match) {
   if (match.input_quant) {
     AddQuantInputs(unit, *match.input_quant);
   } else {
-    AddInput(unit, match.transpose_a ? match.transpose_a->node->input(0) : match.input);
+    AddInput(unit, match.input);
   }
   if (match.weights) {
     AddInput(unit, match.weights->constant);
   } else {
-    AddInput(unit, match.transpose_b ? match.transpose_b->node->input(0) : match.anchor->input(1));
+    AddInput(unit, match.anchor->input(1));
   }
   AddInput(unit, match.bias);
   for (const TailOp& op : match.tail) {

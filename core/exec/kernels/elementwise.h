@@ -1,29 +1,12 @@
-// Broadcasting arithmetic on f32 and fused arithmetic on quantized tensors.
+// Fused arithmetic on quantized tensors.
 #ifndef HALFTONE_CORE_EXEC_KERNELS_ELEMENTWISE_H_
 #define HALFTONE_CORE_EXEC_KERNELS_ELEMENTWISE_H_
 
 #include <cstdint>
 
-#include "absl/types/span.h"
 #include "core/tensor/data_type.h"
-#include "core/tensor/shape.h"
 
 namespace halftone {
-
-enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kMin, kMax, kPow, kPRelu };
-
-// A broadcast over one output shape, in physical order; strides are 0 where an input repeats.
-struct Broadcast {
-  Shape shape;
-  Shape a_strides;
-  Shape b_strides;
-};
-// Merges dimensions that are contiguous (or repeated) in both inputs, so that loops are long.
-Broadcast Simplify(const Broadcast& broadcast);
-
-// out = a op b; out is contiguous. `out` may be `a` or `b` where that input is not broadcast.
-void RunBinaryF32(BinaryOp op, const Broadcast& broadcast, const float* a, const float* b,
-                  float* out);
 
 struct QuantizedView {
   DataType type = DataType::kU8;  // u8 or i8

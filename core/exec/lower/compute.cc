@@ -374,9 +374,9 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
     HT_ASSIGN_OR_RETURN(out.buffer, builder.FetchPlain(weights.constant));
     return out;
   }
-  const std::string key =
-      absl::StrCat(weights.constant->name(), "|", variant, "|", static_cast<int>(weights.form), "|",
-                   static_cast<int>(mode), "|", LayoutKey(wanted));
+  const std::string key = absl::StrCat(builder.options().scope, weights.constant->name(), "|",
+                                       variant, "|", static_cast<int>(weights.form), "|",
+                                       static_cast<int>(mode), "|", LayoutKey(wanted));
   HT_ASSIGN_OR_RETURN(const PackedWeights packed,
                       builder.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
                         absl::StatusOr<PackedWeights> made =

@@ -1,11 +1,14 @@
-// Elementwise arithmetic: oneDNN for functions of one tensor, our broadcast loops for two.
+// Elementwise arithmetic: oneDNN for what it has of functions of one f32 tensor, our loops for the
+// rest.
 #include "core/exec/kernels/elementwise.h"
 
-#include <cmath>
+#include <algorithm>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "core/base/status_macros.h"
-#include "core/exec/kernels/copy.h"
+#include "core/exec/kernels/map.h"
+#include "core/exec/lower/arguments.h"
 #include "core/exec/lower/primitive.h"
 #include "core/exec/lower/rules.h"
 
@@ -32,35 +35,14 @@ std::optional<Eltwise> MatchAlone(const Node& node) {
   return it->second;
 }
 
-std::optional<BinaryOp> MatchBinary(const Node& node) {
-  static const auto* const kOps = new absl::flat_hash_map<absl::string_view, BinaryOp>{
-      {"Add", BinaryOp::kAdd}, {"Sub", BinaryOp::kSub},     {"Mul", BinaryOp::kMul},
-      {"Div", BinaryOp::kDiv}, {"Min", BinaryOp::kMin},     {"Max", BinaryOp::kMax},
-      {"Pow", BinaryOp::kPow}, {"PRelu", BinaryOp::kPRelu},
-  };
-  const auto it = kOps->find(node.op());
-  if (it == kOps->end() || node.inputs().size() != 2) return std::nullopt;
-  return it->second;
-}
-
-// Dimensions in storage order: channels last moves dimension 1 to the end.
-Shape PhysicalShape(const Shape& shape, Layout layout) {
-  if (layout == Layout::kPlain) return shape;
-  Shape out{shape[0]};
-  out.insert(out.end(), shape.begin() + 2, shape.end());
-  out.push_back(shape[1]);
-  return out;
-}
-
 // Strides of an operand of (logical) `shape` broadcast to the output's rank, in storage order.
 Shape BroadcastStrides(const Shape& shape, size_t rank, Layout layout, Layout stored) {
   Shape full(rank - shape.size(), 1);
   full.insert(full.end(), shape.begin(), shape.end());
-  const Shape dense =
-      stored == Layout::kChannelsLast ? ChannelsLastStrides(full) : RowMajorStrides(full);
+  const Shape dense = StridesFor(full, stored);
   Shape strides(rank);
   for (size_t i = 0; i < rank; ++i) strides[i] = full[i] == 1 ? 0 : dense[i];
-  return PhysicalShape(strides, layout);  // permutes any per-dimension list
+  return StorageOrder(strides, layout);
 }
 
 // Whether an operand of lower rank, which is stored plain, steps over the channels one by one (or
@@ -71,10 +53,6 @@ bool FitsChannelsLast(const Shape& shape, size_t rank) {
   Shape full(rank - shape.size(), 1);
   full.insert(full.end(), shape.begin(), shape.end());
   return full[1] == 1 || ElementCount(full) == full[1];
-}
-
-bool IsFullShape(const ProgramBuilder& b, const Value* v, const Shape& out) {
-  return b.ShapeOf(v) == out;
 }
 
 }  // namespace
@@ -126,57 +104,85 @@ absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::stri
   return true;
 }
 
-absl::StatusOr<bool> LowerBinary(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
-  const auto op = MatchBinary(node);
   const Value* out = node.output(0);
   const Shape shape = b.ShapeOf(out);
-  if (!op || out->type().type != DataType::kF32 || ElementCount(shape) == 0) {
-    *reason = "not f32";
+  const absl::string_view op = node.op() == "CastLike" ? "Cast" : node.op();
+  std::vector<const Value*> in(node.inputs().begin(), node.inputs().end());
+  if (op == "Cast") in.resize(1);
+  const bool absent = std::find(in.begin(), in.end(), nullptr) != in.end();
+  const MapFunction* f =
+      absent || in.empty()
+          ? nullptr
+          : FindMap(op, *(op == "Where" ? in.back() : in[0])->type().type, *out->type().type);
+  const int inputs = static_cast<int>(in.size());
+  for (int i = 1; i < inputs && f != nullptr; ++i) {
+    if (in[i]->type().type != f->in) f = nullptr;  // Pow takes exponents of other types
+  }
+  if (f == nullptr || node.attributes().Int("fmod", 0) != 0 || ElementCount(shape) == 0 ||
+      (inputs != f->arity && !(f->folds && inputs > f->arity))) {
+    *reason = "no loop for these types";
     return false;
   }
-  for (int i = 0; i < 2; ++i) {
-    if (node.input(i)->type().type != DataType::kF32) {
-      *reason = "not f32";
-      return false;
-    }
-  }
+  const auto full = [&](const Value* v) { return b.ShapeOf(v) == shape && !v->is_constant(); };
   // Channels last if an operand of the full shape is.
   Layout layout = Layout::kPlain;
-  for (int i = 0; i < 2; ++i) {
-    const Value* v = node.input(i);
-    if (shape.size() >= 3 && IsFullShape(b, v, shape) && !v->is_constant() &&
-        b.PlaceOf(v).layout == Layout::kChannelsLast) {
+  for (const Value* v : in) {
+    if (shape.size() >= 3 && full(v) && b.PlaceOf(v).layout == Layout::kChannelsLast) {
       layout = Layout::kChannelsLast;
     }
   }
-  for (int i = 0; i < 2 && layout == Layout::kChannelsLast; ++i) {
-    if (!FitsChannelsLast(b.ShapeOf(node.input(i)), shape.size())) layout = Layout::kPlain;
-  }
-  BufferId operands[2];
-  Broadcast bc{.shape = PhysicalShape(shape, layout)};
-  BufferId result = -1;
-  for (int i = 0; i < 2; ++i) {
-    const Value* v = node.input(i);
-    const Shape s = b.ShapeOf(v);
-    const Layout stored = s.size() == shape.size() ? layout : Layout::kPlain;
-    HT_ASSIGN_OR_RETURN(operands[i], b.Fetch(v, stored, DataType::kF32));
-    (i == 0 ? bc.a_strides : bc.b_strides) = BroadcastStrides(s, shape.size(), layout, stored);
-  }
-  for (int i = 0; i < 2 && result < 0; ++i) {
-    const Value* v = node.input(i);
-    if (IsFullShape(b, v, shape) && !v->is_constant() && node.input(0) != node.input(1) &&
-        b.MayOverwrite(v) && b.PlaceOf(v).buffer == operands[i]) {
-      result = operands[i];
-      b.DefineIn(out, {result, layout, DataType::kF32});
+  for (const Value* v : in) {
+    if (layout == Layout::kChannelsLast && !FitsChannelsLast(b.ShapeOf(v), shape.size())) {
+      layout = Layout::kPlain;
     }
   }
-  if (result < 0) result = b.Define(out, layout, DataType::kF32);
-  bc = Simplify(bc);
-  b.AddStep({node.name(), node.op(), "", "broadcast", "f32"}, {operands[0], operands[1], result},
-            [=, op = *op, x = operands[0], y = operands[1]](Binding& bind) -> BoundStep {
-              return [=, &bind] {
-                RunBinaryF32(op, bc, bind.as<float>(x), bind.as<float>(y), bind.as<float>(result));
+  std::vector<BufferId> operands;
+  std::vector<Shape> strides;
+  for (const Value* v : in) {
+    const Shape s = b.ShapeOf(v);
+    const Layout stored = s.size() == shape.size() ? layout : Layout::kPlain;
+    HT_ASSIGN_OR_RETURN(operands.emplace_back(), b.Fetch(v, stored, *v->type().type));
+    strides.push_back(BroadcastStrides(s, shape.size(), layout, stored));
+  }
+  BufferId result = -1;
+  for (int i = 0; i < inputs && result < 0 && inputs == f->arity; ++i) {
+    const bool once = std::count(in.begin(), in.end(), in[i]) == 1;
+    if (full(in[i]) && once && BitWidth(*in[i]->type().type) == BitWidth(f->out) &&
+        b.MayOverwrite(in[i]) && b.PlaceOf(in[i]).buffer == operands[i]) {
+      result = operands[i];
+      b.DefineIn(out, {result, layout, f->out});
+    }
+  }
+  if (result < 0) result = b.Define(out, layout, f->out);
+  // Min, Max and Sum of many: the result so far is the first operand of the next.
+  struct Pass {
+    Broadcast broadcast;
+    std::vector<BufferId> operands;
+  };
+  std::vector<Pass> passes;
+  const Shape physical = StorageOrder(shape, layout);
+  const auto add = [&](std::vector<Shape> s, std::vector<BufferId> o) {
+    passes.push_back({Simplify({physical, std::move(s)}), std::move(o)});
+  };
+  add({strides.begin(), strides.begin() + f->arity},
+      {operands.begin(), operands.begin() + f->arity});
+  for (int i = f->arity; i < inputs; ++i) {
+    add({RowMajorStrides(physical), strides[i]}, {result, operands[i]});
+  }
+  std::vector<BufferId> touches = operands;
+  touches.push_back(result);
+  b.AddStep({node.name(), node.op(), "", "loop", std::string(Name(f->in))}, std::move(touches),
+            [f, result, passes = std::move(passes)](Binding& bind) -> BoundStep {
+              return [f, result, passes, &bind] {
+                for (const Pass& pass : passes) {
+                  const void* from[3] = {};
+                  for (size_t i = 0; i < pass.operands.size(); ++i) {
+                    from[i] = bind.pointer(pass.operands[i]);
+                  }
+                  RunMap(*f, pass.broadcast, {from, pass.operands.size()}, bind.pointer(result));
+                }
                 return absl::OkStatus();
               };
             });

@@ -3,6 +3,7 @@
 
 #include "absl/strings/match.h"
 #include "core/base/status_macros.h"
+#include "core/exec/lower/arguments.h"
 #include "core/exec/lower/compute.h"
 #include "core/exec/lower/rules.h"
 
@@ -225,20 +226,52 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
 
 namespace {
 
-// Dimensions padded with leading ones to `rank`, and the strides of a (permuted) contiguous buffer.
+// Dimensions padded with leading ones to `rank`, and the strides in which they lie.
 struct Operand {
   const Value* value = nullptr;
   Shape shape, strides;
+  bool strided = false;  // read where it lies, from `offset` on; otherwise fetched dense
+  int64_t offset = 0;
 };
 
-Operand ReadOperand(const ProgramBuilder& b, const Value* value,
-                    const std::optional<FoldedTranspose>& transpose, size_t rank) {
+// A matrix that a view reaches through strides that the primitive takes: one of the last two is 1,
+// and rows do not overlap.
+bool TakesStrides(const Shape& shape, const Shape& strides) {
+  const size_t n = strides.size();
+  if (n < 2 || std::min(strides[n - 1], strides[n - 2]) != 1) return false;
+  for (size_t i = 0; i < n; ++i) {
+    if (strides[i] < 1 && shape[i] != 1) return false;
+  }
+  return true;
+}
+
+Operand ReadOperand(ProgramBuilder& b, const Value* value, size_t rank, bool strided,
+                    bool as_column) {
   Operand o{.value = value, .shape = b.ShapeOf(value)};
   o.strides = RowMajorStrides(o.shape);
-  if (transpose) {
-    o.value = transpose->node->input(0);
-    const Shape source = RowMajorStrides(b.ShapeOf(o.value));
-    for (size_t i = 0; i < source.size(); ++i) o.strides[i] = source[transpose->permutation[i]];
+  const Place place = value->is_constant() ? Place{} : b.PlaceOf(value);
+  if (strided && !value->is_constant() && place.type == DataType::kF32) {
+    Shape strides = place.view ? place.view->strides : StridesFor(o.shape, place.layout);
+    // Any stride reaches a dimension of size 1; the primitive likes one that looks dense.
+    for (size_t i = strides.size(); i-- > 0;) {
+      if (o.shape[i] != 1) continue;
+      strides[i] = i + 1 == strides.size() ? 1 : strides[i + 1] * o.shape[i + 1];
+    }
+    if (TakesStrides(o.shape, strides)) {
+      o.strides = strides;
+      o.offset = place.view ? place.view->offset : 0;
+      o.strided = true;
+    }
+  }
+  if (o.shape.size() == 1) {  // a vector is a row on the left and a column on the right
+    const int64_t extent = o.shape[0] * o.strides[0];
+    if (as_column) {
+      o.shape.push_back(1);
+      o.strides.push_back(1);
+    } else {
+      o.shape.insert(o.shape.begin(), 1);
+      o.strides.insert(o.strides.begin(), extent);
+    }
   }
   while (o.shape.size() < rank) {
     const int64_t outer = o.shape.empty() ? 1 : o.shape[0] * o.strides[0];
@@ -252,19 +285,32 @@ memory::desc OperandDesc(const Operand& o) {
   return memory::desc(DnnlDims(o.shape), memory::data_type::f32, DnnlDims(o.strides));
 }
 
+absl::StatusOr<PrimitiveArg> FetchOperand(ProgramBuilder& b, int index, const Operand& o,
+                                          const memory::desc& desc) {
+  if (!o.strided) {
+    HT_ASSIGN_OR_RETURN(const BufferId buffer, b.FetchPlain(o.value));
+    return PrimitiveArg{index, desc, buffer};
+  }
+  return PrimitiveArg{index, desc, b.PlaceOf(o.value).buffer,
+                      o.offset * static_cast<int64_t>(sizeof(float))};
+}
+
 struct Product {
   Operand a, b, result;
   FusedTail tail;
   dnnl::matmul::primitive_desc pd;
 };
 
-absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, bool fold_operands,
+absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, bool strided,
                                       bool fold_result, size_t tail_ops) {
-  const Shape out = b.ShapeOf(m.anchor->output(0));
+  Shape out = b.ShapeOf(m.anchor->output(0));
+  const Value* right = m.anchor->input(1);
+  if (b.ShapeOf(right).size() == 1) out.push_back(1);
+  if (b.ShapeOf(m.input).size() == 1) out.insert(out.end() - 1, 1);
   const size_t rank = out.size();
   Product p;
-  p.a = ReadOperand(b, m.input, fold_operands ? m.transpose_a : std::nullopt, rank);
-  p.b = ReadOperand(b, m.anchor->input(1), fold_operands ? m.transpose_b : std::nullopt, rank);
+  p.a = ReadOperand(b, m.input, rank, strided, false);
+  p.b = ReadOperand(b, right, rank, strided, true);
   p.result = {.value = m.result(tail_ops), .shape = out, .strides = RowMajorStrides(out)};
   if (fold_result) {
     const auto& perm = m.transpose_result->permutation;
@@ -296,22 +342,22 @@ absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::
   const ComputeMatch& m = *unit.match;
   const Value* right = m.anchor->input(1);
   const bool f32 = m.input->type().type == DataType::kF32 && right->type().type == DataType::kF32;
-  if (m.anchor->op() != "MatMul" || !f32 || b.ShapeOf(m.input).size() < 2 ||
-      b.ShapeOf(right).size() < 2 || ElementCount(b.ShapeOf(m.input)) == 0 ||
+  if (m.anchor->op() != "MatMul" || !f32 || ElementCount(b.ShapeOf(m.input)) == 0 ||
       ElementCount(b.ShapeOf(right)) == 0) {
     *reason = "not a product of f32 matrices";
     return false;
   }
-  // From everything folded to nothing folded; the first that has a fast implementation.
+  // From views read in place to dense copies; the first that has a fast implementation.
   absl::StatusOr<Product> p = absl::UnimplementedError("");
+  const bool vector = b.ShapeOf(m.input).size() < 2 || b.ShapeOf(right).size() < 2;
   bool fold_result = false;
-  for (const bool operands : {true, false}) {
+  for (const bool strided : {true, false}) {
     for (size_t ops = m.tail.size() + 1; ops-- > 0 && !p.ok();) {
-      fold_result = m.transpose_result && ops == m.tail.size();
-      p = CreateProduct(b, m, operands, fold_result, ops);
+      fold_result = m.transpose_result && ops == m.tail.size() && !vector;
+      p = CreateProduct(b, m, strided, fold_result, ops);
       if (!p.ok() && fold_result) {
         fold_result = false;
-        p = CreateProduct(b, m, operands, false, ops);
+        p = CreateProduct(b, m, strided, false, ops);
       }
     }
   }
@@ -319,13 +365,15 @@ absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::
     *reason = std::string(p.status().message());
     return false;
   }
-  HT_ASSIGN_OR_RETURN(const BufferId a_buffer, b.FetchPlain(p->a.value));
-  HT_ASSIGN_OR_RETURN(const BufferId b_buffer, b.FetchPlain(p->b.value));
+  HT_ASSIGN_OR_RETURN(const PrimitiveArg left_arg,
+                      FetchOperand(b, DNNL_ARG_SRC, p->a, p->pd.src_desc()));
+  HT_ASSIGN_OR_RETURN(const PrimitiveArg right_arg,
+                      FetchOperand(b, DNNL_ARG_WEIGHTS, p->b, p->pd.weights_desc()));
   PrimitiveStep step{.primitive = dnnl::matmul(p->pd), .scratchpad = p->pd.scratchpad_desc()};
   HT_ASSIGN_OR_RETURN(step.args, CommitTail(b, p->tail));
   const BufferId result = b.Define(p->result.value, Layout::kPlain, DataType::kF32);
-  step.args.push_back({DNNL_ARG_SRC, p->pd.src_desc(), a_buffer});
-  step.args.push_back({DNNL_ARG_WEIGHTS, p->pd.weights_desc(), b_buffer});
+  step.args.push_back(left_arg);
+  step.args.push_back(right_arg);
   step.args.push_back({DNNL_ARG_DST, p->pd.dst_desc(), result});
   const size_t fused = p->tail.tail_ops;
   AddPrimitive(b,

@@ -1,95 +1,113 @@
-// Operators that move elements: views, transposes, slices, concatenation, padding, gather.
+// Operators that move elements: views where strides say it all, otherwise copies.
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 
-#include "absl/container/flat_hash_set.h"
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/copy.h"
+#include "core/exec/lower/arguments.h"
 #include "core/exec/lower/rules.h"
 #include "core/ops/random.h"
 
 namespace halftone {
 namespace {
 
-bool WholeBytes(const Value* v) { return BitWidth(*v->type().type) >= 8; }
-int ElementBytes(const Value* v) { return BitWidth(*v->type().type) / 8; }
+using Source = ProgramBuilder::StridedSource;
 
-// Runs `copies` in order, all from `source` to `result`.
-void AddCopies(ProgramBuilder& b, const Node& node, BufferId source, BufferId result,
-               std::vector<StridedCopy> copies) {
-  for (StridedCopy& c : copies) c = Simplify(c);
+// One copy from strides to a dense result.
+void AddCopy(ProgramBuilder& b, const Node& node, BufferId source, BufferId result,
+             const StridedCopy& wanted) {
   b.AddStep({node.name(), node.op(), "", "copy", ""}, {source, result},
-            [=, copies = std::move(copies)](Binding& bind) -> BoundStep {
+            [=, copy = Simplify(wanted)](Binding& bind) -> BoundStep {
               return [=, &bind] {
-                for (const StridedCopy& c : copies) {
-                  RunStridedCopy(c, bind.pointer(source), bind.pointer(result));
-                }
+                RunStridedCopy(copy, bind.pointer(source), bind.pointer(result));
                 return absl::OkStatus();
               };
             });
 }
 
-Shape StridesFor(const Shape& shape, Layout layout) {
-  return layout == Layout::kChannelsLast ? ChannelsLastStrides(shape) : RowMajorStrides(shape);
-}
-
-// A single copy of the whole output, read through strides of the plain input.
-absl::StatusOr<bool> LowerStridedRead(ProgramBuilder& b, const Node& node, const Value* x,
-                                      const Value* out, Shape src_strides, int64_t src_offset) {
-  const Shape shape = b.ShapeOf(out);
-  HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
-  const BufferId result = b.Define(out, Layout::kPlain, *out->type().type);
-  if (ElementCount(shape) == 0) return true;
-  AddCopies(
-      b, node, source, result,
-      {{shape, std::move(src_strides), RowMajorStrides(shape), src_offset, 0, ElementBytes(out)}});
-  return true;
-}
-
-// Constant integers behind an input; nullopt when it is not constant.
-std::optional<Shape> ConstantInts(const Value* v) {
-  if (v == nullptr || !v->is_constant()) return std::nullopt;
-  absl::StatusOr<Shape> values = ToInt64s(v->constant());
-  if (!values.ok()) return std::nullopt;
-  return *values;
-}
-
-// From an input (newer opsets) or an attribute; nullopt when neither is there or known.
-std::optional<Shape> InputOrAttribute(const Node& node, int input, absl::string_view attribute) {
-  if (node.input(input) != nullptr) return ConstantInts(node.input(input));
-  if (const auto* ints = node.attributes().Find<std::vector<int64_t>>(attribute)) {
-    return Shape(ints->begin(), ints->end());
+// Strides of the same elements in the same order under another shape; nullopt when no strides
+// reach them. Both shapes have the same, nonzero, number of elements.
+std::optional<Shape> ReshapedStrides(const Shape& from, const Shape& strides, const Shape& to) {
+  Shape sizes, steps;  // without the dimensions of size 1, which any stride fits
+  for (size_t i = 0; i < from.size(); ++i) {
+    if (from[i] == 1) continue;
+    sizes.push_back(from[i]);
+    steps.push_back(strides[i]);
   }
-  return std::nullopt;
+  Shape out(to.size(), 0);
+  size_t f = 0, t = 0;
+  while (f < sizes.size()) {
+    // The shortest groups of dimensions on both sides that hold equally many elements.
+    size_t f_end = f + 1, t_end = t;
+    int64_t have = sizes[f], want = 1;
+    while (have != want) {
+      if (want < have) {
+        if (t_end == to.size()) return std::nullopt;
+        want *= to[t_end++];
+      } else {
+        if (f_end == sizes.size()) return std::nullopt;
+        have *= sizes[f_end++];
+      }
+    }
+    for (size_t i = f; i + 1 < f_end; ++i) {
+      if (steps[i] != sizes[i + 1] * steps[i + 1]) return std::nullopt;
+    }
+    int64_t stride = steps[f_end - 1];
+    for (size_t i = t_end; i-- > t;) {
+      out[i] = stride;
+      stride *= to[i];
+    }
+    f = f_end;
+    t = t_end;
+  }
+  return out;
 }
 
 }  // namespace
 
 absl::StatusOr<bool> LowerView(ProgramBuilder& b, const Unit& unit, std::string* reason) {
-  const Value* x = unit.anchor->input(0);
-  const Value* out = unit.anchor->output(0);
-  if (unit.anchor->op() == "Identity" || unit.anchor->op() == "Dropout") {
-    if (unit.anchor->output(1) != nullptr) return false;
-    if (IsRandom(*unit.anchor)) {
+  const Node& node = *unit.anchor;
+  const Value* x = node.input(0);
+  const Value* out = node.output(0);
+  if (node.op() == "Identity" || node.op() == "Dropout") {
+    if (node.output(1) != nullptr) return false;
+    if (IsRandom(node)) {
       *reason = "may be training";
       return false;
     }
-    HT_RETURN_IF_ERROR(b.FetchPlain(x).status());
+    HT_RETURN_IF_ERROR(b.FetchStrided(x).status());
     b.DefineIn(out, b.PlaceOf(x));
     return true;
   }
+  const Shape from = b.ShapeOf(x), to = b.ShapeOf(out);
+  const DataType type = *x->type().type;
+  if (ElementCount(to) > 0 && WholeBytes(x)) {
+    HT_ASSIGN_OR_RETURN(const Source source, b.FetchStrided(x));
+    if (auto strides = ReshapedStrides(from, source.view.strides, to)) {
+      b.DefineView(out, {source.buffer, {*std::move(strides), source.view.offset}});
+      return true;
+    }
+    // A shuffle of channels last images ends in such images again: one copy, through the strides
+    // that the result has under the shape of the source.
+    if (to.size() >= 4 && b.LayoutOf(x) == Layout::kChannelsLast) {
+      if (const auto dst = ReshapedStrides(to, ChannelsLastStrides(to), from)) {
+        const BufferId result = b.Define(out, Layout::kChannelsLast, type);
+        AddCopy(b, node, source.buffer, result,
+                {from, source.view.strides, *dst, source.view.offset, 0, ElementBytes(x)});
+        return true;
+      }
+    }
+  }
   HT_ASSIGN_OR_RETURN(const BufferId buffer, b.FetchPlain(x));
-  b.DefineIn(out, {buffer, Layout::kPlain, *x->type().type});
+  b.DefineIn(out, {buffer, Layout::kPlain, type});
   return true;
 }
 
 absl::StatusOr<bool> LowerTranspose(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
   const Value* x = node.input(0);
-  const Value* out = node.output(0);
-  const Shape shape = b.ShapeOf(x);
-  const size_t rank = shape.size();
+  const size_t rank = b.ShapeOf(x).size();
   std::vector<int64_t> perm = node.attributes().Ints("perm");
   if (perm.empty()) {
     for (size_t i = rank; i-- > 0;) perm.push_back(static_cast<int64_t>(i));
@@ -98,29 +116,11 @@ absl::StatusOr<bool> LowerTranspose(ProgramBuilder& b, const Unit& unit, std::st
     *reason = "permutation or type";
     return false;
   }
-  // A tensor stored channels last already is its own [0, 2, …, 1] transpose, and the reverse: a
-  // plain tensor is the channels-last form of its [0, n-1, 1, …] transpose.
-  std::vector<int64_t> to_last(rank), from_last(rank);
-  std::iota(to_last.begin(), to_last.end(), 0);
-  from_last = to_last;
-  if (rank >= 3) {
-    std::rotate(to_last.begin() + 1, to_last.begin() + 2, to_last.end());
-    std::rotate(from_last.begin() + 1, from_last.end() - 1, from_last.end());
-    HT_RETURN_IF_ERROR(b.Fetch(x, b.PlaceOf(x).layout, b.PlaceOf(x).type).status());
-    const Place place = b.PlaceOf(x);
-    if (place.layout == Layout::kChannelsLast && perm == to_last) {
-      b.DefineIn(out, {place.buffer, Layout::kPlain, place.type});
-      return true;
-    }
-    if (place.layout == Layout::kPlain && perm == from_last) {
-      b.DefineIn(out, {place.buffer, Layout::kChannelsLast, place.type});
-      return true;
-    }
-  }
-  const Shape dense = RowMajorStrides(shape);
-  Shape strides(rank);
-  for (size_t i = 0; i < rank; ++i) strides[i] = dense[perm[i]];
-  return LowerStridedRead(b, node, x, out, strides, 0);
+  HT_ASSIGN_OR_RETURN(Source source, b.FetchStrided(x));
+  const Shape strides = source.view.strides;
+  for (size_t i = 0; i < rank; ++i) source.view.strides[i] = strides[perm[i]];
+  b.DefineView(node.output(0), source);
+  return true;
 }
 
 absl::StatusOr<bool> LowerConcat(ProgramBuilder& b, const Unit& unit, std::string* reason) {
@@ -135,26 +135,39 @@ absl::StatusOr<bool> LowerConcat(ProgramBuilder& b, const Unit& unit, std::strin
   }
   Layout layout = Layout::kPlain;
   for (const Value* in : node.inputs()) {
-    if (shape.size() >= 3 && !in->is_constant() && b.PlaceOf(in).layout == Layout::kChannelsLast) {
+    if (shape.size() >= 3 && b.LayoutOf(in) == Layout::kChannelsLast) {
       layout = Layout::kChannelsLast;
     }
   }
-  const DataType type = *out->type().type;
-  std::vector<BufferId> sources;
-  for (const Value* in : node.inputs()) {
-    HT_ASSIGN_OR_RETURN(sources.emplace_back(), b.Fetch(in, layout, type));
-  }
-  const BufferId result = b.Define(out, layout, type);
+  struct Part {
+    BufferId buffer;
+    StridedCopy copy;
+  };
+  std::vector<Part> parts;
+  std::vector<BufferId> touches;
   const Shape dst_strides = StridesFor(shape, layout);
   int64_t offset = 0;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    const Shape part = b.ShapeOf(node.input(static_cast<int>(i)));
+  for (const Value* in : node.inputs()) {
+    const Shape part = b.ShapeOf(in);
     if (ElementCount(part) > 0) {
-      AddCopies(b, node, sources[i], result,
-                {{part, StridesFor(part, layout), dst_strides, 0, offset, ElementBytes(out)}});
+      HT_ASSIGN_OR_RETURN(const Source source, b.FetchStrided(in));
+      parts.push_back({source.buffer, Simplify({part, source.view.strides, dst_strides,
+                                                source.view.offset, offset, ElementBytes(out)})});
+      touches.push_back(source.buffer);
     }
     offset += part[axis] * dst_strides[axis];
   }
+  const BufferId result = b.Define(out, layout, *out->type().type);
+  touches.push_back(result);
+  b.AddStep({node.name(), node.op(), "", "copy", ""}, std::move(touches),
+            [=, parts = std::move(parts)](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                for (const Part& p : parts) {
+                  RunStridedCopy(p.copy, bind.pointer(p.buffer), bind.pointer(result));
+                }
+                return absl::OkStatus();
+              };
+            });
   return true;
 }
 
@@ -177,17 +190,20 @@ absl::StatusOr<bool> LowerSlice(ProgramBuilder& b, const Unit& unit, std::string
     std::iota(axes->begin(), axes->end(), 0);
   }
   if (!steps) steps.emplace(starts->size(), 1);
-  Shape strides = RowMajorStrides(shape);
-  int64_t offset = 0;
+  HT_ASSIGN_OR_RETURN(Source source, b.FetchStrided(x));
+  Shape& strides = source.view.strides;
+  const Shape steps_of = strides;
   for (size_t i = 0; i < starts->size(); ++i) {
     const int64_t axis = (*axes)[i] < 0 ? (*axes)[i] + rank : (*axes)[i];
     const int64_t size = shape[axis], step = (*steps)[i];
     int64_t start = (*starts)[i] < 0 ? (*starts)[i] + size : (*starts)[i];
     start = std::clamp<int64_t>(start, 0, step > 0 ? size : size - 1);
-    offset += start * strides[axis];
-    strides[axis] *= step;
+    if (ElementCount(b.ShapeOf(out)) == 0) break;  // nothing is read
+    source.view.offset += start * steps_of[axis];
+    strides[axis] = steps_of[axis] * step;
   }
-  return LowerStridedRead(b, node, x, out, strides, offset);
+  b.DefineView(out, source);
+  return true;
 }
 
 absl::StatusOr<bool> LowerSplit(ProgramBuilder& b, const Unit& unit, std::string* reason) {
@@ -200,28 +216,16 @@ absl::StatusOr<bool> LowerSplit(ProgramBuilder& b, const Unit& unit, std::string
     *reason = "packed type";
     return false;
   }
-  HT_RETURN_IF_ERROR(b.Fetch(x, b.PlaceOf(x).layout, b.PlaceOf(x).type).status());
-  const Place place = b.PlaceOf(x);
-  if (place.type != *x->type().type) {
-    *reason = "stored in another type";
-    return false;
-  }
-  const Shape strides = StridesFor(shape, place.layout);
-  int64_t offset = 0;
   for (const Value* out : node.outputs()) {
     if (out == nullptr) {
       *reason = "unnamed output";
       return false;
     }
   }
+  HT_ASSIGN_OR_RETURN(Source source, b.FetchStrided(x));
   for (const Value* out : node.outputs()) {
-    const Shape part = b.ShapeOf(out);
-    const BufferId result = b.Define(out, place.layout, place.type);
-    if (ElementCount(part) > 0) {
-      AddCopies(b, node, place.buffer, result,
-                {{part, strides, StridesFor(part, place.layout), offset, 0, ElementBytes(out)}});
-    }
-    offset += part[axis] * strides[axis];
+    b.DefineView(out, source);
+    source.view.offset += b.ShapeOf(out)[axis] * source.view.strides[axis];
   }
   return true;
 }
@@ -235,11 +239,15 @@ absl::StatusOr<bool> LowerExpand(ProgramBuilder& b, const Unit& unit, std::strin
     *reason = "packed type";
     return false;
   }
+  HT_ASSIGN_OR_RETURN(Source source, b.FetchStrided(x));
   Shape strides(to.size(), 0);
-  const Shape dense = RowMajorStrides(from);
   const size_t lead = to.size() - from.size();
-  for (size_t i = 0; i < from.size(); ++i) strides[lead + i] = from[i] == 1 ? 0 : dense[i];
-  return LowerStridedRead(b, node, x, out, strides, 0);
+  for (size_t i = 0; i < from.size(); ++i) {
+    if (from[i] != 1) strides[lead + i] = source.view.strides[i];
+  }
+  source.view.strides = std::move(strides);
+  b.DefineView(out, source);
+  return true;
 }
 
 absl::StatusOr<bool> LowerPad(ProgramBuilder& b, const Unit& unit, std::string* reason) {
@@ -261,21 +269,20 @@ absl::StatusOr<bool> LowerPad(ProgramBuilder& b, const Unit& unit, std::string* 
     *reason = "not padding by constant zeros";
     return false;
   }
-  HT_RETURN_IF_ERROR(b.Fetch(x, b.PlaceOf(x).layout, b.PlaceOf(x).type).status());
-  const Layout layout = b.PlaceOf(x).layout;
-  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, layout, *x->type().type));
+  const Layout layout = b.LayoutOf(x);
+  HT_ASSIGN_OR_RETURN(const Source source, b.FetchStrided(x));
   const BufferId result = b.Define(out, layout, *out->type().type);
-  StridedCopy copy{from, StridesFor(from, layout), StridesFor(to, layout)};
+  StridedCopy copy{from, source.view.strides, StridesFor(to, layout), source.view.offset};
   for (size_t i = 0; i < from.size(); ++i) copy.dst_offset += (*pads)[i] * copy.dst_strides[i];
   copy.element_bytes = ElementBytes(out);
   const int64_t bytes = ElementCount(to) * copy.element_bytes;
   const bool empty = ElementCount(from) == 0;
   copy = Simplify(copy);
-  b.AddStep({node.name(), node.op(), "", "copy", ""}, {source, result},
-            [=](Binding& bind) -> BoundStep {
+  b.AddStep({node.name(), node.op(), "", "copy", ""}, {source.buffer, result},
+            [=, from_buffer = source.buffer](Binding& bind) -> BoundStep {
               return [=, &bind] {
                 std::memset(bind.pointer(result), 0, static_cast<size_t>(bytes));
-                if (!empty) RunStridedCopy(copy, bind.pointer(source), bind.pointer(result));
+                if (!empty) RunStridedCopy(copy, bind.pointer(from_buffer), bind.pointer(result));
                 return absl::OkStatus();
               };
             });
@@ -304,9 +311,47 @@ absl::StatusOr<bool> LowerDepthToSpace(ProgramBuilder& b, const Unit& unit, std:
   copy.element_bytes = ElementBytes(out);
   HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
   const BufferId result = b.Define(out, Layout::kPlain, *out->type().type);
-  AddCopies(b, node, source, result, {copy});
+  AddCopy(b, node, source, result, copy);
   return true;
 }
+
+namespace {
+
+// Known indices: a view where they are evenly spaced.
+absl::StatusOr<bool> LowerConstantGather(ProgramBuilder& b, const Node& node, int64_t axis,
+                                         Shape indices, std::string* reason) {
+  const Value* data = node.input(0);
+  const Value* out = node.output(0);
+  const Shape shape = b.ShapeOf(data);
+  const int index_rank = static_cast<int>(b.ShapeOf(node.input(1)).size());
+  const int64_t count = static_cast<int64_t>(indices.size());
+  for (int64_t& i : indices) {
+    if (i < 0) i += shape[axis];
+    if (i < 0 || i >= shape[axis]) {
+      *reason = "an index is outside";
+      return false;
+    }
+  }
+  const int64_t step = count > 1 ? indices[1] - indices[0] : 0;
+  bool even = index_rank <= 1 && count > 0;
+  for (int64_t i = 1; i < count && even; ++i) even = indices[i] - indices[i - 1] == step;
+  if (!even) {
+    *reason = "indices are not evenly spaced";
+    return false;
+  }
+  HT_ASSIGN_OR_RETURN(Source source, b.FetchStrided(data));
+  Shape& strides = source.view.strides;
+  source.view.offset += indices[0] * strides[axis];
+  if (index_rank == 0) {
+    strides.erase(strides.begin() + axis);
+  } else {
+    strides[axis] *= step;
+  }
+  b.DefineView(out, source);
+  return true;
+}
+
+}  // namespace
 
 absl::StatusOr<bool> LowerGather(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
@@ -320,6 +365,9 @@ absl::StatusOr<bool> LowerGather(ProgramBuilder& b, const Unit& unit, std::strin
   if (!WholeBytes(data) || (index_type != DataType::kI64 && index_type != DataType::kI32)) {
     *reason = "type";
     return false;
+  }
+  if (const auto constant = ConstantInts(indices); constant && !data->is_constant()) {
+    return LowerConstantGather(b, node, axis, *constant, reason);
   }
   HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(data));
   HT_ASSIGN_OR_RETURN(const BufferId index, b.FetchPlain(indices));

@@ -1,5 +1,10 @@
-// Softmax and layer normalization on oneDNN.
+// Softmax and layer normalization on oneDNN, the other normalisations on our own loops.
+#include <cmath>
+
 #include "core/base/status_macros.h"
+#include "core/exec/kernels/map.h"
+#include "core/exec/kernels/normalize.h"
+#include "core/exec/lower/arguments.h"
 #include "core/exec/lower/compute.h"
 #include "core/exec/lower/primitive.h"
 #include "core/exec/lower/rules.h"
@@ -99,6 +104,123 @@ absl::StatusOr<bool> LowerLayerNorm(ProgramBuilder& b, const Unit& unit, std::st
                 .implementation = pd->impl_info_str(),
                 .precision = "f32"},
                std::move(step));
+  return true;
+}
+
+namespace {
+
+// What InstanceNormalization, GroupNormalization and LayerNormalization over any last axes are as
+// rows; nullopt when their parameters are no vectors that fit.
+std::optional<RowNormalization> RowsOf(const ProgramBuilder& b, const Node& node) {
+  const Shape shape = b.ShapeOf(node.input(0));
+  const int64_t rank = static_cast<int64_t>(shape.size());
+  const int64_t elements = ElementCount(shape);
+  const int64_t scales = ElementCount(b.ShapeOf(node.input(1)));
+  RowNormalization n{.epsilon = node.attributes().Float("epsilon", 1e-5f)};
+  if (node.op() == "LayerNormalization") {
+    int64_t axis = node.attributes().Int("axis", -1);
+    if (axis < 0) axis += rank;
+    n.rows = ElementCount(absl::MakeConstSpan(shape).subspan(0, axis));
+    n.channels = n.scales_per_row = elements / n.rows;
+    if (scales != n.channels) return std::nullopt;
+  } else {
+    const int64_t channels = shape[1];
+    n.row_groups =
+        node.op() == "GroupNormalization" ? node.attributes().Int("num_groups", 0) : channels;
+    if (n.row_groups < 1 || channels % n.row_groups != 0) return std::nullopt;
+    n.rows = shape[0] * n.row_groups;
+    n.channels = channels / n.row_groups;
+    n.inner = elements / (n.rows * n.channels);
+    n.scales_per_row = scales / n.row_groups;  // version 18 has one per group
+    if (scales != channels && scales != n.row_groups) return std::nullopt;
+  }
+  if (node.input(2) != nullptr && ElementCount(b.ShapeOf(node.input(2))) != scales) {
+    return std::nullopt;
+  }
+  return n;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerRowNorm(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const Value* x = node.input(0);
+  const bool f32 = x->type().type == DataType::kF32 && node.input(1)->type().type == DataType::kF32;
+  if (!f32 || ElementCount(b.ShapeOf(x)) == 0 || node.output(1) != nullptr ||
+      node.output(2) != nullptr) {
+    *reason = "type or outputs";
+    return false;
+  }
+  const auto n = RowsOf(b, node);
+  if (!n) {
+    *reason = "scale or bias";
+    return false;
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
+  HT_ASSIGN_OR_RETURN(const BufferId scale, b.FetchPlain(node.input(1)));
+  BufferId shift = -1;
+  std::vector<BufferId> touches = {source, scale};
+  if (node.input(2) != nullptr) {
+    HT_ASSIGN_OR_RETURN(shift, b.FetchPlain(node.input(2)));
+    touches.push_back(shift);
+  }
+  const BufferId result = b.Define(node.output(0), Layout::kPlain, DataType::kF32);
+  touches.push_back(result);
+  b.AddStep({node.name(), node.op(), "", "rows", "f32"}, std::move(touches),
+            [=, n = *n](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                NormalizeRows(n, bind.as<float>(source), bind.as<float>(scale),
+                              shift < 0 ? nullptr : bind.as<float>(shift), bind.as<float>(result));
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
+// With known statistics: a factor and a shift per channel.
+absl::StatusOr<bool> LowerBatchNorm(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  const Node& node = *unit.anchor;
+  const Value* x = node.input(0);
+  const Value* out = node.output(0);
+  const Shape shape = b.ShapeOf(x);
+  std::optional<std::vector<float>> p[4];
+  bool known = x->type().type == DataType::kF32 && shape.size() >= 2 &&
+               node.attributes().Int("training_mode", 0) == 0 && ElementCount(shape) > 0;
+  for (int i = 0; i < 4 && known; ++i) {
+    p[i] = ConstantFloats(b, node.input(i + 1));
+    known = p[i] && static_cast<int64_t>(p[i]->size()) == shape[1];
+  }
+  if (!known) {
+    *reason = "statistics are not constant";
+    return false;
+  }
+  std::vector<float> factor, shift;
+  for (int64_t c = 0; c < shape[1]; ++c) {
+    const double f = (*p[0])[c] / std::sqrt(static_cast<double>((*p[3])[c]) +
+                                            node.attributes().Float("epsilon", 1e-5f));
+    factor.push_back(static_cast<float>(f));
+    shift.push_back(static_cast<float>((*p[1])[c] - f * (*p[2])[c]));
+  }
+  const Layout layout = b.LayoutOf(x);
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, layout, DataType::kF32));
+  const BufferId scales = FloatConstant(b, factor), shifts = FloatConstant(b, shift);
+  const BufferId result = b.Define(out, layout, DataType::kF32);
+  Shape per_channel(shape.size(), 0);
+  per_channel[1] = 1;
+  const Shape physical = StorageOrder(shape, layout);
+  const Broadcast bc =
+      Simplify(Broadcast{physical, {RowMajorStrides(physical), StorageOrder(per_channel, layout)}});
+  const MapFunction* multiply = FindMap("Mul", DataType::kF32, DataType::kF32);
+  const MapFunction* add = FindMap("Add", DataType::kF32, DataType::kF32);
+  b.AddStep({node.name(), node.op(), "", "loop", "f32"}, {source, scales, shifts, result},
+            [=](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                void* y = bind.pointer(result);
+                RunMap(*multiply, bc, {bind.pointer(source), bind.pointer(scales)}, y);
+                RunMap(*add, bc, {y, bind.pointer(shifts)}, y);
+                return absl::OkStatus();
+              };
+            });
   return true;
 }
 

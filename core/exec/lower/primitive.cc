@@ -33,7 +33,8 @@ void AddPrimitive(ProgramBuilder& builder, StepInfo info, PrimitiveStep step) {
   auto shared = std::make_shared<const PrimitiveStep>(std::move(step));
   builder.AddStep(std::move(info), std::move(touches), [shared, widened_bytes](Binding& b) {
     std::unordered_map<int, dnnl::memory> args;
-    for (const PrimitiveArg& arg : shared->args) args[arg.index] = b.Memory(arg.desc, arg.buffer);
+    for (const PrimitiveArg& arg : shared->args)
+      args[arg.index] = b.Memory(arg.desc, arg.buffer, arg.byte_offset);
     const dnnl::engine& engine = CpuEngine();
     args[DNNL_ARG_SCRATCHPAD] =
         dnnl::memory(shared->scratchpad, engine, b.scratch() + widened_bytes);

@@ -14,6 +14,7 @@ struct PrimitiveArg {
   int index;  // DNNL_ARG_…
   dnnl::memory::desc desc;
   BufferId buffer;
+  int64_t byte_offset = 0;
 };
 
 // Weights that are stored narrow and become f32 in scratch just before the primitive runs.

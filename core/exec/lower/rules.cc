@@ -10,68 +10,96 @@ namespace {
 using Table = absl::flat_hash_map<absl::string_view, std::vector<NamedRule>>;
 
 constexpr NamedRule kEltwise = {"eltwise", LowerEltwise};
-constexpr NamedRule kBinary = {"binary", LowerBinary};
+constexpr NamedRule kMap = {"map", LowerMap};
+constexpr NamedRule kReduce = {"reduce", LowerReduce};
 constexpr NamedRule kPool = {"pool", LowerPool};
 constexpr NamedRule kView = {"view", LowerView};
 constexpr NamedRule kSoftmax = {"softmax", LowerSoftmax};
+constexpr NamedRule kRowNorm = {"row_norm", LowerRowNorm};
+constexpr NamedRule kIndexed = {"indexed", LowerIndexed};
 
-// Operator → rules in the order in which they are tried.
+struct Row {
+  std::vector<NamedRule> rules;  // in the order in which they are tried
+  std::vector<absl::string_view> ops;
+};
+
+// Operator → rules.
 const Table& Rules() {
-  static const auto* const kTable = new Table{
-      {"Conv", {{"conv", LowerConv}}},
-      {"ConvTranspose", {{"conv_transpose", LowerConvTranspose}}},
-      {"MatMul", {{"matmul", LowerMatMul}, {"batch_matmul", LowerBatchMatMul}}},
-      {"Gemm", {{"matmul", LowerMatMul}}},
-      {"Relu", {kEltwise}},
-      {"LeakyRelu", {kEltwise}},
-      {"Sigmoid", {kEltwise}},
-      {"Tanh", {kEltwise}},
-      {"Elu", {kEltwise}},
-      {"HardSwish", {kEltwise}},
-      {"HardSigmoid", {kEltwise}},
-      {"Gelu", {kEltwise}},
-      {"Clip", {kEltwise}},
-      {"Exp", {kEltwise}},
-      {"Log", {kEltwise}},
-      {"Sqrt", {kEltwise}},
-      {"Abs", {kEltwise}},
-      {"Neg", {kEltwise}},
-      {"Mish", {kEltwise}},
-      {"Round", {kEltwise}},
-      {"Add", {{"quantized_add", LowerQuantizedAdd}, kBinary}},
-      {"Sub", {kBinary}},
-      {"Mul", {kEltwise, kBinary}},
-      {"Div", {kEltwise, kBinary}},
-      {"Min", {kBinary}},
-      {"Max", {kBinary}},
-      {"Pow", {kBinary}},
-      {"PRelu", {kBinary}},
-      {"MaxPool", {kPool}},
-      {"AveragePool", {kPool}},
-      {"GlobalAveragePool", {{"quantized_mean", LowerQuantizedMean}, kPool}},
-      {"GlobalMaxPool", {kPool}},
-      {"Resize", {{"resize", LowerResize}}},
-      {"Softmax", {kSoftmax}},
-      {"LogSoftmax", {kSoftmax}},
-      {"LayerNormalization", {{"layer_norm", LowerLayerNorm}}},
-      {"Reshape", {kView}},
-      {"Flatten", {kView}},
-      {"Squeeze", {kView}},
-      {"Unsqueeze", {kView}},
-      {"Identity", {kView}},
-      {"Dropout", {kView}},
-      {"Transpose", {{"transpose", LowerTranspose}}},
-      {"Concat", {{"concat", LowerConcat}}},
-      {"Slice", {{"slice", LowerSlice}}},
-      {"Split", {{"split", LowerSplit}}},
-      {"Expand", {{"expand", LowerExpand}}},
-      {"Pad", {{"pad", LowerPad}}},
-      {"DepthToSpace", {{"depth_to_space", LowerDepthToSpace}}},
-      {"Gather", {{"gather", LowerGather}}},
-      {"QuantizeLinear", {{"quantize", LowerQuantize}}},
-      {"DequantizeLinear", {{"dequantize", LowerDequantize}}},
-      {"DynamicQuantizeLinear", {{"dynamic_quantize", LowerDynamicQuantize}}},
+  static const auto* const kRows = new std::vector<Row>{
+      {{{"conv", LowerConv}}, {"Conv"}},
+      {{{"conv_transpose", LowerConvTranspose}}, {"ConvTranspose"}},
+      {{{"matmul", LowerMatMul}, {"batch_matmul", LowerBatchMatMul}}, {"MatMul"}},
+      {{{"matmul", LowerMatMul}}, {"Gemm"}},
+      {{kEltwise, kMap},
+       {"Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "HardSwish", "HardSigmoid", "Gelu", "Clip",
+        "Exp", "Log", "Sqrt", "Abs", "Neg", "Mish", "Round", "Mul", "Div"}},
+      {{{"quantized_add", LowerQuantizedAdd}, kMap}, {"Add"}},
+      {{kMap},
+       {"Sub",
+        "Min",
+        "Max",
+        "Pow",
+        "PRelu",
+        "Sum",
+        "Mod",
+        "And",
+        "Or",
+        "Xor",
+        "Equal",
+        "Less",
+        "LessOrEqual",
+        "Greater",
+        "Not",
+        "Sign",
+        "GreaterOrEqual",
+        "Reciprocal",
+        "Floor",
+        "Ceil",
+        "Softsign",
+        "Erf",
+        "Sin",
+        "Cos",
+        "Tan",
+        "Atan",
+        "IsNaN",
+        "Cast",
+        "CastLike",
+        "Where"}},
+      {{kReduce},
+       {"ReduceSum", "ReduceMean", "ReduceMin", "ReduceMax", "ReduceProd", "ReduceL1", "ReduceL2",
+        "ReduceSumSquare", "ReduceLogSum"}},
+      {{{"if", LowerIf, /*dynamic_outputs=*/true}}, {"If"}},
+      {{{"recurrent", LowerRecurrent}}, {"LSTM", "GRU", "RNN"}},
+      {{kPool}, {"MaxPool", "AveragePool", "GlobalMaxPool"}},
+      {{{"quantized_mean", LowerQuantizedMean}, kPool}, {"GlobalAveragePool"}},
+      {{{"resize", LowerResize}, kIndexed, {"resample", LowerResample}}, {"Resize"}},
+      {{kSoftmax}, {"Softmax", "LogSoftmax"}},
+      {{{"layer_norm", LowerLayerNorm}, kRowNorm}, {"LayerNormalization"}},
+      {{kRowNorm}, {"InstanceNormalization", "GroupNormalization"}},
+      {{{"batch_norm", LowerBatchNorm}}, {"BatchNormalization"}},
+      {{kView}, {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}},
+      {{{"transpose", LowerTranspose}}, {"Transpose"}},
+      {{{"concat", LowerConcat}}, {"Concat"}},
+      {{{"slice", LowerSlice}}, {"Slice"}},
+      {{{"split", LowerSplit}}, {"Split"}},
+      {{{"expand", LowerExpand}}, {"Expand"}},
+      {{{"depth_to_space", LowerDepthToSpace}, kIndexed}, {"DepthToSpace"}},
+      {{{"gather", LowerGather}, kIndexed}, {"Gather"}},
+      {{{"pad", LowerPad}, kIndexed}, {"Pad"}},
+      {{kIndexed},
+       {"Tile", "Upsample", "GatherElements", "GatherND", "SpaceToDepth", "ReverseSequence",
+        "CenterCropPad", "Trilu"}},
+      {{{"quantize", LowerQuantize}}, {"QuantizeLinear"}},
+      {{{"dequantize", LowerDequantize}}, {"DequantizeLinear"}},
+      {{{"dynamic_quantize", LowerDynamicQuantize}}, {"DynamicQuantizeLinear"}},
   };
+  static const auto* const kTable = [] {
+    auto* table = new Table;
+    for (const Row& row : *kRows) {
+      for (const absl::string_view op : row.ops) (*table)[op] = row.rules;
+    }
+    return table;
+  }();
   return *kTable;
 }
 

@@ -10,6 +10,10 @@
 #include "core/exec/kernels/convert.h"
 #include "core/exec/kernels/copy.h"
 #include "core/exec/kernels/elementwise.h"
+#include "core/exec/kernels/indexed_copy.h"
+#include "core/exec/kernels/map.h"
+#include "core/exec/kernels/recurrent.h"
+#include "core/exec/kernels/reduce.h"
 #include "core/tensor/float16.h"
 
 namespace halftone {
@@ -142,13 +146,56 @@ TEST(RunQuantizedAdd, MatchesTheFormulaForEveryTypeCombination) {
   }
 }
 
-TEST(RunBinaryF32, MinAndMaxPropagateNan) {
+TEST(RunMap, MinAndMaxPropagateNan) {
   const std::vector<float> a = {1, kNan, 3, -0.5f}, b = {2, 2, kNan, -1};
   std::vector<float> out(4);
-  RunBinaryF32(BinaryOp::kMax, {{4}, {1}, {1}}, a.data(), b.data(), out.data());
+  const MapFunction* max = FindMap("Max", DataType::kF32, DataType::kF32);
+  ASSERT_NE(max, nullptr);
+  RunMap(*max, {{4}, {{1}, {1}}}, {a.data(), b.data()}, out.data());
   EXPECT_EQ(out[0], 2);
   EXPECT_TRUE(std::isnan(out[1]) && std::isnan(out[2]));
   EXPECT_EQ(out[3], -0.5f);
+}
+
+TEST(RunMap, IntegerDivisionNeverTraps) {
+  const std::vector<int64_t> a = {7, std::numeric_limits<int64_t>::min(), 5}, b = {0, -1, -2};
+  std::vector<int64_t> out(3);
+  const MapFunction* div = FindMap("Div", DataType::kI64, DataType::kI64);
+  ASSERT_NE(div, nullptr);
+  RunMap(*div, {{3}, {{1}, {1}}}, {a.data(), b.data()}, out.data());
+  EXPECT_EQ(out, (std::vector<int64_t>{0, std::numeric_limits<int64_t>::min(), -2}));
+}
+
+TEST(PreparedCopy, FillsOutsideAndCopiesRuns) {
+  const std::vector<int32_t> src = {1, 2, 3, 4};
+  std::vector<int32_t> dst(8);
+  IndexedCopy copy{.offsets = {{2, 0}, {kFillOffset, 0, 1, 1}}, .fill = 9};
+  PreparedCopy(copy).Run(src.data(), dst.data());
+  EXPECT_EQ(dst, (std::vector<int32_t>{9, 3, 4, 4, 9, 1, 2, 2}));
+}
+
+TEST(MultiplyPanels, AgreesWithAPlainProduct) {
+  const int64_t m = 6, k = 37, n = 70;
+  std::mt19937 rng(1);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  std::vector<float> x(m * k), w(n * k);
+  for (float& v : x) v = uniform(rng);
+  for (float& v : w) v = uniform(rng);
+  std::vector<float> out(m * PaddedColumns(n), 1.0f);
+  MultiplyPanels(x.data(), k, m, k, PackPanels(w, n, k).data(), n, out.data());
+  for (int64_t r = 0; r < m; ++r) {
+    for (int64_t c = 0; c < n; ++c) {
+      double want = 1;
+      for (int64_t i = 0; i < k; ++i) want += static_cast<double>(x[r * k + i]) * w[c * k + i];
+      EXPECT_NEAR(out[r * PaddedColumns(n) + c], want, 1e-5) << r << " " << c;
+    }
+  }
+}
+
+TEST(SimplifyReduction, MergesNeighboursOfOneKind) {
+  const Reduction r = Simplify(Reduction{{2, 1, 3, 4, 5}, {false, true, true, true, false}});
+  EXPECT_EQ(r.shape, (Shape{2, 12, 5}));
+  EXPECT_EQ(r.reduced, (std::vector<bool>{false, true, false}));
 }
 
 }  // namespace

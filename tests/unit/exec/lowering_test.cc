@@ -421,8 +421,49 @@ TEST(BatchMatMulLowering, AttentionFoldsItsTransposes) {
   const Outcome o = Compare(
       std::move(g), {RandomF32(shape, 1), RandomF32(shape, 2), RandomF32(shape, 3)}, kAccumulate);
   EXPECT_LE(o.disagreement, 1) << Steps(o);
-  EXPECT_FALSE(Uses(o, "transpose")) << Steps(o);
+  EXPECT_FALSE(Uses(o, "copy")) << Steps(o);
   EXPECT_EQ(o.steps.size(), 3u) << Steps(o);
+}
+
+// One product makes queries, keys and values; nothing is copied between it and the attention.
+TEST(BatchMatMulLowering, AttentionReadsPackedProjectionsInPlace) {
+  for (const int64_t batch : {1, 2}) {
+    const Shape shape = {batch, 9, 32};
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32(StaticDims(shape)));
+    Value* qkv = Apply(g, "MatMul", {x, g.AddConstant("w", RandomF32({32, 96}, 2))});
+    Value* five = g.AddConstant("r", Tensor::Of<int64_t>({5}, {batch, 9, 3, 4, 8}));
+    Value* heads = Apply(g, "Transpose", {Apply(g, "Reshape", {qkv, five})},
+                         {{"perm", std::vector<int64_t>{2, 0, 3, 1, 4}}});
+    const auto part = [&](int64_t i) {
+      return Apply(g, "Gather", {heads, g.AddConstant("i", Tensor::Scalar<int64_t>(i))});
+    };
+    Value* k = Apply(g, "Transpose", {part(1)}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
+    Value* s = Apply(g, "Softmax", {Apply(g, "MatMul", {part(0), k})});
+    Value* a = Apply(g, "Transpose", {Apply(g, "MatMul", {s, part(2)})},
+                     {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
+    Value* three = g.AddConstant("r", Tensor::Of<int64_t>({3}, {batch, 9, 32}));
+    g.AddOutput(
+        Apply(g, "MatMul",
+              {Apply(g, "Reshape", {a, three}), g.AddConstant("w", RandomF32({32, 32}, 3))}));
+    const Outcome o = Compare(std::move(g), {RandomF32(shape, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_EQ(o.steps.size(), 5u) << Steps(o);
+  }
+}
+
+TEST(BatchMatMulLowering, VectorsOnEitherSide) {
+  const std::vector<std::pair<Shape, Shape>> cases = {
+      {{6, 5}, {5}}, {{5}, {5, 4}}, {{5}, {5}}, {{2, 6, 5}, {5}}, {{5}, {3, 5, 4}}};
+  for (const auto& [left, right] : cases) {
+    Graph g = NewGraph();
+    Value* a = g.AddInput("a", F32(StaticDims(left)));
+    Value* b = g.AddInput("b", F32(StaticDims(right)));
+    g.AddOutput(Apply(g, "Relu", {Apply(g, "MatMul", {a, b})}));
+    const Outcome o = Compare(std::move(g), {RandomF32(left, 1), RandomF32(right, 2)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_TRUE(Uses(o, "batch_matmul")) << Steps(o);
+  }
 }
 
 TEST(BatchMatMulLowering, BroadcastsBatchDimensions) {
@@ -433,6 +474,101 @@ TEST(BatchMatMulLowering, BroadcastsBatchDimensions) {
   const Outcome o =
       Compare(std::move(g), {RandomF32({3, 1, 4, 5}, 1), RandomF32({2, 5, 6}, 2)}, kAccumulate);
   EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Recurrent layers.
+
+struct RecurrentCase {
+  std::string name, op;
+  int gates;
+  Attributes attributes = {};
+  int64_t directions = 1;
+};
+class RecurrentLowering : public testing::TestWithParam<RecurrentCase> {};
+
+TEST_P(RecurrentLowering, AgreesWithTheReference) {
+  const RecurrentCase& c = GetParam();
+  const bool lstm = c.op == "LSTM", batch_first = c.attributes.Int("layout", 0) != 0;
+  for (const int64_t batch : {1, 6}) {
+    for (const bool with_state : {false, true}) {
+      const int64_t steps = 5, in = 11, hidden = 17, rows = c.gates * hidden, d = c.directions;
+      const Shape x_shape = batch_first ? Shape{batch, steps, in} : Shape{steps, batch, in};
+      const Shape state = batch_first ? Shape{batch, d, hidden} : Shape{d, batch, hidden};
+      Graph g = NewGraph();
+      std::vector<Tensor> inputs = {RandomF32(x_shape, 1)};
+      std::vector<Value*> in_values = {g.AddInput("x", F32(StaticDims(x_shape))),
+                                       g.AddConstant("w", RandomF32({d, rows, in}, 2)),
+                                       g.AddConstant("r", RandomF32({d, rows, hidden}, 3))};
+      if (with_state) {
+        in_values.push_back(g.AddConstant("b", RandomF32({d, 2 * rows}, 4)));
+        in_values.push_back(nullptr);
+        for (int i = 0; i < (lstm ? 2 : 1); ++i) {
+          in_values.push_back(g.AddInput("s", F32(StaticDims(state))));
+          inputs.push_back(RandomF32(state, 5 + i));
+        }
+      }
+      Attributes attributes = c.attributes;
+      attributes.Set("hidden_size", hidden);
+      std::vector<std::string> outputs = {"y", "yh"};
+      if (lstm) outputs.push_back("yc");
+      Node* n = g.AddNode(
+          {.op = c.op, .inputs = in_values, .outputs = outputs, .attributes = attributes});
+      for (Value* v : n->outputs()) g.AddOutput(v);
+      const Outcome o = Compare(std::move(g), inputs, kAccumulate);
+      EXPECT_LE(o.disagreement, 1) << "batch " << batch << "\n" << Steps(o);
+      EXPECT_TRUE(Uses(o, "recurrent")) << Steps(o);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layers, RecurrentLowering,
+    testing::Values(
+        RecurrentCase{"Lstm", "LSTM", 4},
+        RecurrentCase{"LstmReverse", "LSTM", 4, {{"direction", std::string("reverse")}}},
+        RecurrentCase{"LstmBoth", "LSTM", 4, {{"direction", std::string("bidirectional")}}, 2},
+        RecurrentCase{"LstmBatchFirst",
+                      "LSTM",
+                      4,
+                      {{"direction", std::string("bidirectional")}, {"layout", int64_t{1}}},
+                      2},
+        RecurrentCase{"Gru", "GRU", 3},
+        RecurrentCase{"GruLinear", "GRU", 3, {{"linear_before_reset", int64_t{1}}}},
+        RecurrentCase{"GruBoth", "GRU", 3, {{"direction", std::string("bidirectional")}}, 2},
+        RecurrentCase{"Rnn", "RNN", 1},
+        RecurrentCase{"RnnRelu", "RNN", 1, {{"activations", std::vector<std::string>{"Relu"}}}}),
+    [](const auto& info) { return info.param.name; });
+
+// ---------------------------------------------------------------------------------------------
+// Branches.
+
+TEST(IfLowering, RunsOneBranchWithTheStepsOfARule) {
+  for (const bool condition : {true, false}) {
+    const auto branch = [](const std::string& op) {
+      Graph b("branch");
+      b.opsets()[""] = 20;
+      Value* x = b.AddInput("x", F32({4, 8}));
+      Value* w = b.AddConstant("w", RandomF32({8, 8}, op == "Relu" ? 2 : 3));
+      b.AddOutput(Apply(b, op, {Apply(b, "MatMul", {x, w})}));
+      return std::make_shared<const Graph>(std::move(b));
+    };
+    Graph g = NewGraph();
+    Value* c = g.AddInput("c", {DataType::kBool, Dims{}});
+    Value* x = g.AddInput("x", F32({4, 8}));
+    Node* n = g.AddNode({.op = "If",
+                         .inputs = {c, x},
+                         .outputs = {"y"},
+                         .attributes = {{"then_branch", SubgraphPtr(branch("Relu"))},
+                                        {"else_branch", SubgraphPtr(branch("Tanh"))}},
+                         .num_captures = 1});
+    g.AddOutput(Apply(g, "Add", {n->output(0), x}));
+    const Outcome o =
+        Compare(std::move(g), {Tensor::Scalar(condition), RandomF32({4, 8}, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << condition << "\n" << Steps(o);
+    EXPECT_TRUE(Uses(o, "matmul")) << Steps(o);
+    EXPECT_FALSE(Uses(o, "reference")) << Steps(o);
+  }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -475,33 +611,33 @@ const OpCase kOpCases[] = {
      [](Graph& g, Value* x) {
        return Apply(g, "Add", {x, g.AddConstant("c", RandomF32({8, 1, 1}, 4))});
      },
-     "binary"},
+     "map"},
     {"MulByColumn",
      [](Graph& g, Value* x) {
        return Apply(g, "Mul", {g.AddConstant("c", RandomF32({6, 1}, 4)), x});
      },
-     "binary"},
+     "map"},
     {"MulByChannelsAndColumns",
      [](Graph& g, Value* x) {
        return Apply(g, "Mul", {g.AddConstant("c", RandomF32({8, 1, 5}, 4)), x});
      },
-     "binary"},
+     "map"},
     {"PowSquare",
      [](Graph& g, Value* x) {
        return Apply(g, "Pow", {x, g.AddConstant("c", Tensor::Scalar(2.0f))});
      },
-     "binary"},
+     "map"},
     {"PRelu",
      [](Graph& g, Value* x) {
        return Apply(g, "PRelu", {x, g.AddConstant("c", RandomF32({8, 1, 1}, 4))});
      },
-     "binary"},
-    {"SelfProduct", [](Graph& g, Value* x) { return Apply(g, "Mul", {x, x}); }, "binary"},
+     "map"},
+    {"SelfProduct", [](Graph& g, Value* x) { return Apply(g, "Mul", {x, x}); }, "map"},
     {"SqueezeExcite",
      [](Graph& g, Value* x) {
        return Apply(g, "Mul", {x, Apply(g, "Sigmoid", {Apply(g, "GlobalAveragePool", {x})})});
      },
-     "binary"},
+     "map"},
     {"MaxPoolCeil",
      [](Graph& g, Value* x) {
        return Apply(g, "MaxPool", {x},
@@ -576,7 +712,7 @@ const OpCase kOpCases[] = {
      [](Graph& g, Value* x) {
        return Apply(g, "Transpose", {x}, {{"perm", std::vector<int64_t>{2, 0, 3, 1}}});
      },
-     "transpose"},
+     "copy"},
     {"ConcatChannels",
      [](Graph& g, Value* x) {
        return Apply(g, "Concat",
@@ -594,7 +730,7 @@ const OpCase kOpCases[] = {
        return Apply(g, "Slice",
                     {x, I64(g, {-1, 1}), I64(g, {-100, 100}), I64(g, {1, 2}), I64(g, {-2, 2})});
      },
-     "slice"},
+     "copy"},
     {"SplitChannels",
      [](Graph& g, Value* x) {
        Node* n = g.AddNode({.op = "Split",
@@ -604,12 +740,12 @@ const OpCase kOpCases[] = {
        g.AddOutput(n->output(0));
        return n->output(1);
      },
-     "split"},
+     "copy"},
     {"Expand",
      [](Graph& g, Value* x) {
        return Apply(g, "Expand", {Apply(g, "GlobalAveragePool", {x}), I64(g, {2, 8, 3, 4})});
      },
-     "expand"},
+     "copy"},
     {"PadZeros",
      [](Graph& g, Value* x) { return Apply(g, "Pad", {x, I64(g, {0, 1, 2, 0, 0, 0, 1, 3})}); },
      "pad"},
@@ -626,7 +762,212 @@ const OpCase kOpCases[] = {
      [](Graph& g, Value* x) {
        return Apply(g, "Gather", {x, I64(g, {7, -8, 3})}, {{"axis", int64_t{1}}});
      },
-     "gather"},
+     "indexed"},
+    {"EqualToBool",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Cast", {Apply(g, "Equal", {x, Apply(g, "Relu", {x})})},
+                    {{"to", int64_t{1}}});
+     },
+     "map"},
+    {"HalfThereAndBack",
+     [](Graph& g, Value* x) {
+       Value* y = x;
+       for (const int64_t type : {10, 1, 16, 1}) y = Apply(g, "Cast", {y}, {{"to", type}});
+       return y;
+     },
+     "map"},
+    {"ThreeChannelsLast",
+     [](Graph& g, Value* x) {
+       Value* v = Apply(g, "Slice", {x, I64(g, {2}), I64(g, {5}), I64(g, {1})});
+       return Apply(g, "Neg",
+                    {Apply(g, "Transpose", {v}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}})});
+     },
+     "copy"},
+    {"WhereNegative",
+     [](Graph& g, Value* x) {
+       Value* zero = g.AddConstant("z", Tensor::Scalar(0.0f));
+       return Apply(g, "Where", {Apply(g, "Less", {x, zero}), zero, Apply(g, "Exp", {x})});
+     },
+     "map"},
+    {"WhereByChannel",
+     [](Graph& g, Value* x) {
+       Value* c = g.AddConstant("c", RandomF32({8, 1, 1}, 4));
+       return Apply(g, "Where", {Apply(g, "Greater", {x, c}), c, x});
+     },
+     "map"},
+    {"IntegersThereAndBack",
+     [](Graph& g, Value* x) {
+       Value* ten = g.AddConstant("c", Tensor::Scalar(10.0f));
+       Value* i = Apply(g, "Cast", {Apply(g, "Mul", {x, ten})}, {{"to", int64_t{7}}});
+       Value* three = g.AddConstant("i", Tensor::Scalar<int64_t>(3));
+       Value* d = Apply(g, "Add", {Apply(g, "Div", {i, three}), Apply(g, "Mod", {i, three})});
+       return Apply(g, "Cast", {Apply(g, "Mul", {d, i})}, {{"to", int64_t{1}}});
+     },
+     "map"},
+    {"LogicOfBools",
+     [](Graph& g, Value* x) {
+       Value* half = g.AddConstant("h", Tensor::Scalar(0.5f));
+       Value* a = Apply(g, "Greater", {x, half});
+       Value* n = Apply(g, "LessOrEqual", {x, Apply(g, "Neg", {half})});
+       Value* both =
+           Apply(g, "Xor", {Apply(g, "Or", {a, n}), Apply(g, "And", {a, Apply(g, "Not", {n})})});
+       return Apply(g, "Cast", {both}, {{"to", int64_t{1}}});
+     },
+     "map"},
+    {"MaxOfThree",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Max",
+                    {x, Apply(g, "Neg", {x}), g.AddConstant("c", RandomF32({8, 1, 1}, 4))});
+     },
+     "map"},
+    {"ClipByValues",
+     [](Graph& g, Value* x) {
+       Value* high = Apply(g, "ReduceMax", {x, I64(g, {0, 1, 2, 3})}, {{"keepdims", int64_t{0}}});
+       Value* half = Apply(g, "Mul", {high, g.AddConstant("h", Tensor::Scalar(0.5f))});
+       return Apply(g, "Clip", {x, Apply(g, "Neg", {half}), half});
+     },
+     "map"},
+    {"Reciprocal",
+     [](Graph& g, Value* x) { return Apply(g, "Reciprocal", {Apply(g, "Exp", {x})}); }, "map"},
+    {"Floor", [](Graph& g, Value* x) { return Apply(g, "Floor", {x}); }, "map"},
+    {"Sign", [](Graph& g, Value* x) { return Apply(g, "Sign", {x}); }, "map"},
+    {"Erf", [](Graph& g, Value* x) { return Apply(g, "Erf", {x}); }, "map"},
+    {"ReduceMeanSpatial",
+     [](Graph& g, Value* x) { return Apply(g, "ReduceMean", {x, I64(g, {2, 3})}); }, "reduce"},
+    {"ReduceMeanSpatialDropped",
+     [](Graph& g, Value* x) {
+       return Apply(g, "ReduceMean", {x, I64(g, {-1, -2})}, {{"keepdims", int64_t{0}}});
+     },
+     "reduce"},
+    {"ReduceSumChannels",
+     [](Graph& g, Value* x) { return Apply(g, "ReduceSum", {x, I64(g, {1})}); }, "reduce"},
+    {"ReduceMaxChannelsDropped",
+     [](Graph& g, Value* x) {
+       return Apply(g, "ReduceMax", {x, I64(g, {1})}, {{"keepdims", int64_t{0}}});
+     },
+     "reduce"},
+    {"ReduceMinRowsDropped",
+     [](Graph& g, Value* x) {
+       return Apply(g, "ReduceMin", {x, I64(g, {2})}, {{"keepdims", int64_t{0}}});
+     },
+     "reduce"},
+    {"ReduceL2BatchAndRow",
+     [](Graph& g, Value* x) { return Apply(g, "ReduceL2", {x, I64(g, {0, 3})}); }, "reduce"},
+    {"ReduceProdAll",
+     [](Graph& g, Value* x) { return Apply(g, "ReduceProd", {x}, {{"keepdims", int64_t{0}}}); },
+     "reduce"},
+    {"ReduceSumSquareLast",
+     [](Graph& g, Value* x) { return Apply(g, "ReduceSumSquare", {x, I64(g, {3})}); }, "reduce"},
+    {"PadReflect",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Pad", {x, I64(g, {0, 1, 2, 0, 0, 0, 1, 3})},
+                    {{"mode", std::string("reflect")}});
+     },
+     "indexed"},
+    {"PadEdgeAndCrop",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Pad", {x, I64(g, {0, 0, 2, -1, 0, 0, -1, 3})},
+                    {{"mode", std::string("edge")}});
+     },
+     "indexed"},
+    {"PadByOnes",
+     [](Graph& g, Value* x) {
+       return Apply(
+           g, "Pad",
+           {x, I64(g, {0, 0, 1, 1, 0, 0, 2, 0}), g.AddConstant("c", Tensor::Scalar(1.0f))});
+     },
+     "indexed"},
+    {"Tile", [](Graph& g, Value* x) { return Apply(g, "Tile", {x, I64(g, {1, 2, 1, 3})}); },
+     "indexed"},
+    {"SpaceToDepth",
+     [](Graph& g, Value* x) {
+       Value* even = Apply(g, "Slice", {x, I64(g, {1}), I64(g, {5}), I64(g, {3})});
+       return Apply(g, "SpaceToDepth", {even}, {{"blocksize", int64_t{2}}});
+     },
+     "indexed"},
+    {"Trilu", [](Graph& g, Value* x) { return Apply(g, "Trilu", {x}); }, "indexed"},
+    {"ResizeNearestAnyFactor",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Resize",
+                    {x, nullptr, g.AddConstant("s", Tensor::Of<float>({4}, {1, 1, 1.5f, 0.7f}))},
+                    {{"mode", std::string("nearest")},
+                     {"coordinate_transformation_mode", std::string("align_corners")},
+                     {"nearest_mode", std::string("ceil")}});
+     },
+     "indexed"},
+    {"GatherOneChannel",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Relu",
+                    {Apply(g, "Gather", {x, g.AddConstant("i", Tensor::Scalar<int64_t>(-3))},
+                           {{"axis", int64_t{1}}})});
+     },
+     "copy"},
+    {"ChannelShuffle",
+     [](Graph& g, Value* x) {
+       Value* v = Apply(g, "Reshape", {x, I64(g, {2, 2, 4, 6, 5})});
+       v = Apply(g, "Transpose", {v}, {{"perm", std::vector<int64_t>{0, 2, 1, 3, 4}}});
+       v = Apply(g, "Reshape", {v, I64(g, {2, 8, 6, 5})});
+       Node* n = g.AddNode({.op = "Split",
+                            .inputs = {v, I64(g, {4, 4})},
+                            .outputs = {"a", "b"},
+                            .attributes = {{"axis", int64_t{1}}}});
+       return Apply(g, "Concat", {n->output(1), Apply(g, "Relu", {n->output(0)})},
+                    {{"axis", int64_t{1}}});
+     },
+     "concat"},
+    {"ViewsOfViews",
+     [](Graph& g, Value* x) {
+       Value* v = Apply(g, "Transpose", {x}, {{"perm", std::vector<int64_t>{0, 2, 3, 1}}});
+       v = Apply(g, "Slice",
+                 {v, I64(g, {4, 1}), I64(g, {-100, 7}), I64(g, {1, 3}), I64(g, {-2, 3})});
+       v = Apply(g, "Reshape", {v, I64(g, {2, 3, 5, 2, 1})});
+       v = Apply(g, "Expand", {v, I64(g, {2, 3, 5, 2, 4})});
+       return Apply(g, "Neg", {Apply(g, "Reshape", {v, I64(g, {6, -1})})});
+     },
+     "copy"},
+    {"InstanceNorm",
+     [](Graph& g, Value* x) {
+       return Apply(
+           g, "InstanceNormalization",
+           {x, g.AddConstant("s", RandomF32({8}, 4)), g.AddConstant("b", RandomF32({8}, 5))});
+     },
+     "row_norm"},
+    {"GroupNorm",
+     [](Graph& g, Value* x) {
+       return Apply(
+           g, "GroupNormalization",
+           {x, g.AddConstant("s", RandomF32({4}, 4)), g.AddConstant("b", RandomF32({4}, 5))},
+           {{"num_groups", int64_t{4}}});
+     },
+     "row_norm"},
+    {"LayerNormOverTwoAxes",
+     [](Graph& g, Value* x) {
+       return Apply(g, "LayerNormalization", {x, g.AddConstant("s", RandomF32({6, 5}, 4))},
+                    {{"axis", int64_t{2}}});
+     },
+     "row_norm"},
+    {"BatchNorm",
+     [](Graph& g, Value* x) {
+       return Apply(g, "BatchNormalization",
+                    {x, g.AddConstant("s", RandomF32({8}, 4)),
+                     g.AddConstant("b", RandomF32({8}, 5)), g.AddConstant("m", RandomF32({8}, 6)),
+                     g.AddConstant("v", RandomF32({8}, 7, 0.5f, 2.0f))});
+     },
+     "batch_norm"},
+    {"ResizeLinearAlignCorners",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Resize", {x, nullptr, nullptr, I64(g, {2, 8, 11, 3})},
+                    {{"mode", std::string("linear")},
+                     {"coordinate_transformation_mode", std::string("align_corners")}});
+     },
+     "resample"},
+    {"ResizeCubic",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Resize",
+                    {x, nullptr, g.AddConstant("s", Tensor::Of<float>({4}, {1, 1, 1.5f, 0.7f}))},
+                    {{"mode", std::string("cubic")}, {"antialias", int64_t{1}}});
+     },
+     "resample"},
     {"QuantizedAddRelu",
      [](Graph& g, Value* x) {
        Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));

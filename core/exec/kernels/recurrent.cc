@@ -1,0 +1,269 @@
+#include "core/exec/kernels/recurrent.h"
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace halftone {
+namespace {
+
+constexpr int64_t kParallelProducts = 1 << 18;  // multiply-adds that are worth a team
+
+#define HT_VECTORIZED __attribute__((target_clones("default", "avx2", "avx512f")))
+
+// --- products ------------------------------------------------------------------------------------
+
+// One panel: out[0..m)[0..64) += x[0..m)[0..k) · w[0..k)[0..64), for m <= 4.
+using PanelFn = void (*)(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* w,
+                         float* out, int64_t out_stride);
+
+void PanelPortable(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* w,
+                   float* out, int64_t out_stride) {
+  for (int64_t row = 0; row < m; ++row) {
+    float acc[kPanelColumns];
+    std::copy_n(out + row * out_stride, kPanelColumns, acc);
+    for (int64_t i = 0; i < k; ++i) {
+      const float v = x[row * x_stride + i];
+      for (int64_t c = 0; c < kPanelColumns; ++c) acc[c] += v * w[i * kPanelColumns + c];
+    }
+    std::copy_n(acc, kPanelColumns, out + row * out_stride);
+  }
+}
+
+__attribute__((target("avx2,fma"))) void PanelAvx2(const float* x, int64_t x_stride, int64_t m,
+                                                   int64_t k, const float* w, float* out,
+                                                   int64_t out_stride) {
+  constexpr int kVectors = kPanelColumns / 8;
+  for (int64_t row = 0; row < m; ++row) {
+    __m256 acc[kVectors];
+    for (int v = 0; v < kVectors; ++v) acc[v] = _mm256_loadu_ps(out + row * out_stride + 8 * v);
+    for (int64_t i = 0; i < k; ++i) {
+      const __m256 s = _mm256_set1_ps(x[row * x_stride + i]);
+      for (int v = 0; v < kVectors; ++v) {
+        acc[v] = _mm256_fmadd_ps(s, _mm256_loadu_ps(w + i * kPanelColumns + 8 * v), acc[v]);
+      }
+    }
+    for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(out + row * out_stride + 8 * v, acc[v]);
+  }
+}
+
+template <int kRows>
+__attribute__((target("avx512f"))) void PanelRows512(const float* x, int64_t x_stride, int64_t k,
+                                                     const float* w, float* out,
+                                                     int64_t out_stride) {
+  constexpr int kVectors = kPanelColumns / 16;
+  __m512 acc[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_loadu_ps(out + r * out_stride + 16 * v);
+  }
+  for (int64_t i = 0; i < k; ++i) {
+    __m512 column[kVectors];
+    for (int v = 0; v < kVectors; ++v) column[v] = _mm512_loadu_ps(w + i * kPanelColumns + 16 * v);
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 s = _mm512_set1_ps(x[r * x_stride + i]);
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_fmadd_ps(s, column[v], acc[r][v]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(out + r * out_stride + 16 * v, acc[r][v]);
+  }
+}
+
+void PanelAvx512(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* w, float* out,
+                 int64_t out_stride) {
+  if (m == 4) return PanelRows512<4>(x, x_stride, k, w, out, out_stride);
+  for (int64_t row = 0; row < m; ++row) {
+    PanelRows512<1>(x + row * x_stride, x_stride, k, w, out + row * out_stride, out_stride);
+  }
+}
+
+PanelFn ChoosePanel() {
+  if (__builtin_cpu_supports("avx512f")) return PanelAvx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PanelAvx2;
+  return PanelPortable;
+}
+const PanelFn kPanel = ChoosePanel();
+
+// --- activations, in forms that vectorise --------------------------------------------------------
+
+// Cephes' expf: within 2 ulp where the result is normal.
+inline float Exp(float x) {
+  x = std::min(std::max(x, -87.0f), 88.0f);
+  const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // nearest integer
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const float y = p * r * r + r + 1.0f;
+  return y * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+}
+
+inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
+
+// Cephes' tanhf: a polynomial near 0, where the quotient would cancel.
+inline float Tanh(float x) {
+  const float z = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * z + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const float near = p * z * x + x;
+  const float magnitude = std::abs(x);
+  const float far = 1.0f - 2.0f / (Exp(2.0f * magnitude) + 1.0f);
+  return magnitude < 0.625f ? near : std::copysign(far, x);
+}
+
+// --- cells: one row of the batch -----------------------------------------------------------------
+
+HT_VECTORIZED void LstmRow(const float* gates, int64_t n, float* h, float* c) {
+  const float *i = gates, *o = gates + n, *f = gates + 2 * n, *g = gates + 3 * n;
+  for (int64_t j = 0; j < n; ++j) {
+    const float now = Sigmoid(f[j]) * c[j] + Sigmoid(i[j]) * Tanh(g[j]);
+    c[j] = now;
+    h[j] = Sigmoid(o[j]) * Tanh(now);
+  }
+}
+
+// z and r become themselves behind the sigmoid; `gated` is r ∘ h.
+HT_VECTORIZED void GruGatesRow(float* gates, int64_t n, const float* h, float* gated) {
+  for (int64_t j = 0; j < 2 * n; ++j) gates[j] = Sigmoid(gates[j]);
+  for (int64_t j = 0; j < n; ++j) gated[j] = gates[n + j] * h[j];
+}
+HT_VECTORIZED void GruRow(const float* gates, const float* candidate, int64_t n, float* h) {
+  for (int64_t j = 0; j < n; ++j) {
+    const float z = gates[j];
+    h[j] = (1.0f - z) * Tanh(gates[2 * n + j] + candidate[j]) + z * h[j];
+  }
+}
+HT_VECTORIZED void GruLinearRow(const float* gates, const float* candidate, int64_t n, float* h) {
+  for (int64_t j = 0; j < n; ++j) {
+    const float z = gates[j];
+    h[j] = (1.0f - z) * Tanh(gates[2 * n + j] + gates[n + j] * candidate[j]) + z * h[j];
+  }
+}
+
+HT_VECTORIZED void TanhRow(const float* gates, int64_t n, float* h) {
+  for (int64_t j = 0; j < n; ++j) h[j] = Tanh(gates[j]);
+}
+HT_VECTORIZED void ReluRow(const float* gates, int64_t n, float* h) {
+  for (int64_t j = 0; j < n; ++j) h[j] = std::max(gates[j], 0.0f);
+}
+
+bool IsGru(CellKind kind) { return kind == CellKind::kGru || kind == CellKind::kGruLinear; }
+
+}  // namespace
+
+int64_t PaddedColumns(int64_t n) { return (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
+
+std::vector<float> PackPanels(absl::Span<const float> rows, int64_t n, int64_t k) {
+  std::vector<float> out(PaddedColumns(n) * k, 0.0f);
+  for (int64_t c = 0; c < n; ++c) {
+    float* column = out.data() + c / kPanelColumns * kPanelColumns * k + c % kPanelColumns;
+    for (int64_t i = 0; i < k; ++i) column[i * kPanelColumns] = rows[c * k + i];
+  }
+  return out;
+}
+
+void MultiplyPanels(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* panels,
+                    int64_t n, float* out) {
+  const int64_t columns = PaddedColumns(n), count = columns / kPanelColumns;
+#pragma omp parallel for if (m * k * columns >= kParallelProducts) schedule(static)
+  for (int64_t p = 0; p < count; ++p) {
+    const float* w = panels + p * kPanelColumns * k;
+    for (int64_t row = 0; row < m; row += 4) {
+      kPanel(x + row * x_stride, x_stride, std::min<int64_t>(4, m - row), k, w,
+             out + row * columns + p * kPanelColumns, columns);
+    }
+  }
+}
+
+int GateCount(CellKind kind) {
+  if (kind == CellKind::kLstm) return 4;
+  return IsGru(kind) ? 3 : 1;
+}
+
+int64_t RecurrentScratchFloats(const RecurrentLayer& l) {
+  const int64_t gates = PaddedColumns(GateCount(l.kind) * l.hidden);
+  // The input's share of every step, this step's gates, states h and c, and r ∘ h with its product.
+  return l.batch * (l.steps * gates + gates + 3 * l.hidden + PaddedColumns(l.hidden));
+}
+
+void RunRecurrent(const RecurrentLayer& l, const float* x, const float* h0, const float* c0,
+                  float* y, float* yh, float* yc, float* scratch) {
+  const int64_t n = l.hidden, used = GateCount(l.kind) * n, columns = PaddedColumns(used);
+  const int64_t candidate_columns = PaddedColumns(n);
+  float* from_input = scratch;
+  float* gates = from_input + l.steps * l.batch * columns;
+  float* h = gates + l.batch * columns;
+  float* c = h + l.batch * n;
+  float* gated = c + l.batch * n;
+  float* candidate = gated + l.batch * n;
+  for (int64_t row = 0; row < l.steps * l.batch; ++row) {
+    float* to = from_input + row * columns;
+    std::fill_n(std::copy_n(l.bias, used, to), columns - used, 0.0f);
+  }
+  MultiplyPanels(x, l.in, l.steps * l.batch, l.in, l.w, used, from_input);
+  const auto state = [&](int64_t b) {
+    return (l.batch_first ? b * l.directions + l.direction : l.direction * l.batch + b) * n;
+  };
+  for (int64_t b = 0; b < l.batch; ++b) {
+    const auto start = [&](const float* from, float* to) {
+      from == nullptr ? std::fill_n(to + b * n, n, 0.0f)
+                      : std::copy_n(from + state(b), n, to + b * n);
+    };
+    start(h0, h);
+    start(c0, c);
+  }
+  const bool gru = IsGru(l.kind);
+  // GRU's state acts on two of three gates at once.
+  const int64_t recurrent = gru ? 2 * n : used, recurrent_columns = PaddedColumns(recurrent);
+  for (int64_t i = 0; i < l.steps; ++i) {
+    const int64_t t = l.reverse ? l.steps - 1 - i : i;
+    for (int64_t b = 0; b < l.batch; ++b) {
+      std::fill_n(gates + b * recurrent_columns, recurrent_columns, 0.0f);
+    }
+    MultiplyPanels(h, n, l.batch, n, l.r, recurrent, gates);
+    const auto input_row = [&](int64_t b) {
+      return from_input + (l.batch_first ? b * l.steps + t : t * l.batch + b) * columns;
+    };
+    for (int64_t b = 0; b < l.batch; ++b) {
+      float* row = input_row(b);
+      const float* own = gates + b * recurrent_columns;
+      for (int64_t j = 0; j < recurrent; ++j) row[j] += own[j];
+      if (gru) GruGatesRow(row, n, h + b * n, gated + b * n);
+    }
+    if (gru) {
+      for (int64_t b = 0; b < l.batch; ++b) {
+        std::copy_n(l.candidate_bias, n, candidate + b * candidate_columns);
+      }
+      MultiplyPanels(l.kind == CellKind::kGru ? gated : h, n, l.batch, n, l.r_candidate, n,
+                     candidate);
+    }
+    for (int64_t b = 0; b < l.batch; ++b) {
+      const float* row = input_row(b);
+      float* hb = h + b * n;
+      const float* cb = candidate + b * candidate_columns;
+      if (l.kind == CellKind::kLstm) LstmRow(row, n, hb, c + b * n);
+      if (l.kind == CellKind::kGru) GruRow(row, cb, n, hb);
+      if (l.kind == CellKind::kGruLinear) GruLinearRow(row, cb, n, hb);
+      if (l.kind == CellKind::kRnnTanh) TanhRow(row, n, hb);
+      if (l.kind == CellKind::kRnnRelu) ReluRow(row, n, hb);
+      if (y == nullptr) continue;
+      const int64_t at = l.batch_first ? (b * l.steps + t) * l.directions + l.direction
+                                       : (t * l.directions + l.direction) * l.batch + b;
+      std::copy_n(hb, n, y + at * n);
+    }
+  }
+  for (int64_t b = 0; b < l.batch; ++b) {
+    if (yh != nullptr) std::copy_n(h + b * n, n, yh + state(b));
+    if (yc != nullptr) std::copy_n(c + b * n, n, yc + state(b));
+  }
+}
+
+}  // namespace halftone
