@@ -104,32 +104,77 @@ absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::stri
   return true;
 }
 
+namespace {
+
+// The inputs that the loop reads and its function; null when no loop computes this node.
+struct MapMatch {
+  const MapFunction* function = nullptr;
+  std::vector<const Value*> inputs;
+};
+MapMatch MatchMap(const Node& node) {
+  const absl::string_view op = node.op() == "CastLike" ? "Cast" : node.op();
+  MapMatch m{.inputs = {node.inputs().begin(), node.inputs().end()}};
+  if (op == "Cast") m.inputs.resize(1);
+  const int inputs = static_cast<int>(m.inputs.size());
+  if (inputs == 0 || std::find(m.inputs.begin(), m.inputs.end(), nullptr) != m.inputs.end() ||
+      node.attributes().Int("fmod", 0) != 0) {
+    return {};
+  }
+  const Value* typed = op == "Where" ? m.inputs.back() : m.inputs[0];
+  m.function = FindMap(op, *typed->type().type, *node.output(0)->type().type);
+  if (m.function == nullptr) return {};
+  for (int i = 1; i < inputs; ++i) {
+    if (m.inputs[i]->type().type != m.function->in) return {};  // Pow takes other exponents
+  }
+  const int arity = m.function->arity;
+  return inputs == arity || (m.function->folds && inputs > arity) ? m : MapMatch();
+}
+
+// One run of the loop; Min, Max and Sum of many take several, with the result so far as an input.
+struct MapPass {
+  Broadcast broadcast;
+  std::vector<BufferId> operands;
+};
+
+void AddMapStep(ProgramBuilder& b, const Node& node, const MapFunction* f, BufferId result,
+                std::vector<MapPass> passes) {
+  std::vector<BufferId> touches = {result};
+  for (const MapPass& p : passes) {
+    touches.insert(touches.end(), p.operands.begin(), p.operands.end());
+  }
+  b.AddStep({node.name(), node.op(), "", "loop", std::string(Name(f->in))}, std::move(touches),
+            [f, result, passes = std::move(passes)](Binding& bind) -> BoundStep {
+              return [f, result, passes, &bind] {
+                for (const MapPass& pass : passes) {
+                  const void* from[3] = {};
+                  for (size_t i = 0; i < pass.operands.size(); ++i) {
+                    from[i] = bind.pointer(pass.operands[i]);
+                  }
+                  RunMap(*f, pass.broadcast, {from, pass.operands.size()}, bind.pointer(result));
+                }
+                return absl::OkStatus();
+              };
+            });
+}
+
+}  // namespace
+
 absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
   const Value* out = node.output(0);
   const Shape shape = b.ShapeOf(out);
-  const absl::string_view op = node.op() == "CastLike" ? "Cast" : node.op();
-  std::vector<const Value*> in(node.inputs().begin(), node.inputs().end());
-  if (op == "Cast") in.resize(1);
-  const bool absent = std::find(in.begin(), in.end(), nullptr) != in.end();
-  const MapFunction* f =
-      absent || in.empty()
-          ? nullptr
-          : FindMap(op, *(op == "Where" ? in.back() : in[0])->type().type, *out->type().type);
-  const int inputs = static_cast<int>(in.size());
-  for (int i = 1; i < inputs && f != nullptr; ++i) {
-    if (in[i]->type().type != f->in) f = nullptr;  // Pow takes exponents of other types
-  }
-  if (f == nullptr || node.attributes().Int("fmod", 0) != 0 || ElementCount(shape) == 0 ||
-      (inputs != f->arity && !(f->folds && inputs > f->arity))) {
+  const auto [f, in] = MatchMap(node);
+  if (f == nullptr || ElementCount(shape) == 0) {
     *reason = "no loop for these types";
     return false;
   }
-  const auto full = [&](const Value* v) { return b.ShapeOf(v) == shape && !v->is_constant(); };
-  // Channels last if an operand of the full shape is.
+  const auto full = [&b, &shape](const Value* v) {
+    return b.ShapeOf(v) == shape && !v->is_constant();
+  };
+  // Channels last if an operand of the full shape is and the others can follow.
   Layout layout = Layout::kPlain;
   for (const Value* v : in) {
-    if (shape.size() >= 3 && full(v) && b.PlaceOf(v).layout == Layout::kChannelsLast) {
+    if (shape.size() >= 3 && full(v) && b.LayoutOf(v) == Layout::kChannelsLast) {
       layout = Layout::kChannelsLast;
     }
   }
@@ -146,8 +191,9 @@ absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* 
     HT_ASSIGN_OR_RETURN(operands.emplace_back(), b.Fetch(v, stored, *v->type().type));
     strides.push_back(BroadcastStrides(s, shape.size(), layout, stored));
   }
+  const size_t arity = static_cast<size_t>(f->arity);
   BufferId result = -1;
-  for (int i = 0; i < inputs && result < 0 && inputs == f->arity; ++i) {
+  for (size_t i = 0; i < in.size() && result < 0 && in.size() == arity; ++i) {
     const bool once = std::count(in.begin(), in.end(), in[i]) == 1;
     if (full(in[i]) && once && BitWidth(*in[i]->type().type) == BitWidth(f->out) &&
         b.MayOverwrite(in[i]) && b.PlaceOf(in[i]).buffer == operands[i]) {
@@ -156,36 +202,15 @@ absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* 
     }
   }
   if (result < 0) result = b.Define(out, layout, f->out);
-  // Min, Max and Sum of many: the result so far is the first operand of the next.
-  struct Pass {
-    Broadcast broadcast;
-    std::vector<BufferId> operands;
-  };
-  std::vector<Pass> passes;
   const Shape physical = StorageOrder(shape, layout);
-  const auto add = [&](std::vector<Shape> s, std::vector<BufferId> o) {
-    passes.push_back({Simplify({physical, std::move(s)}), std::move(o)});
-  };
-  add({strides.begin(), strides.begin() + f->arity},
-      {operands.begin(), operands.begin() + f->arity});
-  for (int i = f->arity; i < inputs; ++i) {
-    add({RowMajorStrides(physical), strides[i]}, {result, operands[i]});
+  std::vector<MapPass> passes;
+  passes.push_back({Simplify({physical, {strides.begin(), strides.begin() + f->arity}}),
+                    {operands.begin(), operands.begin() + f->arity}});
+  for (size_t i = arity; i < in.size(); ++i) {
+    passes.push_back(
+        {Simplify({physical, {RowMajorStrides(physical), strides[i]}}), {result, operands[i]}});
   }
-  std::vector<BufferId> touches = operands;
-  touches.push_back(result);
-  b.AddStep({node.name(), node.op(), "", "loop", std::string(Name(f->in))}, std::move(touches),
-            [f, result, passes = std::move(passes)](Binding& bind) -> BoundStep {
-              return [f, result, passes, &bind] {
-                for (const Pass& pass : passes) {
-                  const void* from[3] = {};
-                  for (size_t i = 0; i < pass.operands.size(); ++i) {
-                    from[i] = bind.pointer(pass.operands[i]);
-                  }
-                  RunMap(*f, pass.broadcast, {from, pass.operands.size()}, bind.pointer(result));
-                }
-                return absl::OkStatus();
-              };
-            });
+  AddMapStep(b, node, f, result, std::move(passes));
   return true;
 }
 

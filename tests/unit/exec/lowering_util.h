@@ -1,0 +1,92 @@
+// What the tests of lowering rules share: small graphs, and a plan beside the reference evaluation.
+#ifndef HALFTONE_TESTS_UNIT_EXEC_LOWERING_UTIL_H_
+#define HALFTONE_TESTS_UNIT_EXEC_LOWERING_UTIL_H_
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "core/exec/plan.h"
+#include "core/ops/evaluate.h"
+#include "tests/testing/random_tensor.h"
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+
+inline ValueType F32(Dims dims) { return {DataType::kF32, std::move(dims)}; }
+
+inline Dims StaticDims(const Shape& s) { return Dims(s.begin(), s.end()); }
+
+inline Graph NewGraph(int opset = 20) {
+  Graph g("test");
+  g.opsets()[""] = opset;
+  return g;
+}
+
+inline Value* Apply(Graph& g, std::string op, std::vector<Value*> in, Attributes attributes = {}) {
+  Node* n = g.AddNode({.op = std::move(op),
+                       .inputs = std::move(in),
+                       .outputs = {"t"},
+                       .attributes = std::move(attributes)});
+  return n->output(0);
+}
+
+struct Outcome {
+  std::vector<StepInfo> steps;
+  double disagreement = 0;
+  std::vector<Tensor> got, want;
+};
+
+// Runs the graph with our plan and with the reference, on the same inputs, twice (the second run
+// shows state that leaked from the first).
+inline Outcome Compare(Graph g, const std::vector<Tensor>& inputs, Tolerance tolerance) {
+  Outcome o;
+  EXPECT_THAT(InferShapes(g), IsOk());
+  EXPECT_THAT(g.Verify(), IsOk());
+  auto want = EvaluateGraph(g, inputs);
+  EXPECT_THAT(want, IsOk());
+  auto plan = Plan::Create(std::move(g), {});
+  EXPECT_THAT(plan, IsOk());
+  if (!want.ok() || !plan.ok()) return o;
+  Context context(*plan);
+  for (int run = 0; run < 2; ++run) {
+    auto got = context.Run(inputs);
+    EXPECT_THAT(got, IsOk());
+    if (!got.ok()) return o;
+    EXPECT_EQ(got->size(), want->size());
+    for (size_t i = 0; i < want->size(); ++i) {
+      o.disagreement = std::max(o.disagreement, Disagreement((*got)[i], (*want)[i], tolerance));
+    }
+    o.got = *std::move(got);
+  }
+  o.want = *std::move(want);
+  std::vector<Shape> shapes;
+  for (const Tensor& t : inputs) shapes.push_back(t.shape());
+  auto steps = (*plan)->Describe(shapes);
+  EXPECT_THAT(steps, IsOk());
+  if (steps.ok()) o.steps = *std::move(steps);
+  return o;
+}
+
+inline bool Uses(const Outcome& o, absl::string_view rule) {
+  for (const StepInfo& s : o.steps) {
+    if (s.rule == rule) return true;
+  }
+  return false;
+}
+
+inline std::string Steps(const Outcome& o) {
+  std::string out;
+  for (const StepInfo& s : o.steps) {
+    out += s.op + " " + s.rule + " " + s.implementation + " " + s.precision + " " + s.detail + "\n";
+  }
+  return out;
+}
+
+}  // namespace halftone
+
+#endif  // HALFTONE_TESTS_UNIT_EXEC_LOWERING_UTIL_H_
