@@ -252,10 +252,14 @@ Operand ReadOperand(ProgramBuilder& b, const Value* value, size_t rank, bool str
   const Place place = value->is_constant() ? Place{} : b.PlaceOf(value);
   if (strided && !value->is_constant() && place.type == DataType::kF32) {
     Shape strides = place.view ? place.view->strides : StridesFor(o.shape, place.layout);
-    // Any stride reaches a dimension of size 1; the primitive likes one that looks dense.
-    for (size_t i = strides.size(); i-- > 0;) {
-      if (o.shape[i] != 1) continue;
-      strides[i] = i + 1 == strides.size() ? 1 : strides[i + 1] * o.shape[i + 1];
+    // Any stride reaches a dimension of size 1. One that steps beyond the others cannot be taken
+    // for the distance of rows.
+    int64_t extent = 1;
+    for (size_t i = 0; i < strides.size(); ++i) {
+      if (o.shape[i] != 1) extent = std::max(extent, strides[i] * o.shape[i]);
+    }
+    for (size_t i = 0; i < strides.size(); ++i) {
+      if (o.shape[i] == 1) strides[i] = i + 1 == strides.size() ? 1 : extent;
     }
     if (TakesStrides(o.shape, strides)) {
       o.strides = strides;

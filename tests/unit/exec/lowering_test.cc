@@ -379,6 +379,25 @@ TEST(BatchMatMulLowering, AttentionReadsPackedProjectionsInPlace) {
   }
 }
 
+// Whatever the batch: dimensions of size 1 have strides, too.
+TEST(BatchMatMulLowering, TransposedOperandsOfEveryBatch) {
+  for (const int64_t batch : {1, 2}) {
+    for (const int64_t rows : {1, 4}) {
+      Graph g = NewGraph();
+      Value* a = g.AddInput("a", F32({batch, 2, rows, 3}));
+      Value* b = g.AddInput("b", F32({batch, 5, 2, 3}));
+      Value* swapped = Apply(g, "Transpose", {b}, {{"perm", std::vector<int64_t>{0, 2, 1, 3}}});
+      Value* last = Apply(g, "Transpose", {swapped}, {{"perm", std::vector<int64_t>{0, 1, 3, 2}}});
+      Value* product = Apply(g, "MatMul", {a, last});
+      g.AddOutput(Apply(g, "MatMul", {product, swapped}));
+      const Outcome o =
+          Compare(std::move(g), {RandomF32({batch, 2, rows, 3}, 1), RandomF32({batch, 5, 2, 3}, 2)},
+                  kAccumulate);
+      EXPECT_LE(o.disagreement, 1) << batch << " " << rows << "\n" << Steps(o);
+    }
+  }
+}
+
 TEST(BatchMatMulLowering, VectorsOnEitherSide) {
   const std::vector<std::pair<Shape, Shape>> cases = {
       {{6, 5}, {5}}, {{5}, {5, 4}}, {{5}, {5}}, {{2, 6, 5}, {5}}, {{5}, {3, 5, 4}}};
