@@ -27,24 +27,6 @@ void TransposeTile(const T* src, T* dst, int64_t rows, int64_t cols, int64_t src
   }
 }
 
-// The same for few columns that are dense in dst, such as the colours of an image: with their
-// number known, the interleaving vectorises.
-template <int kColumns, typename T>
-__attribute__((target_clones("default", "avx2", "avx512f"))) void Interleave(
-    const T* src, T* dst, int64_t rows, int64_t src_col_stride) {
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int c = 0; c < kColumns; ++c) dst[r * kColumns + c] = src[c * src_col_stride + r];
-  }
-}
-
-template <typename T>
-void Transpose(const T* src, T* dst, int64_t rows, int64_t cols, int64_t src_col_stride,
-               int64_t dst_row_stride) {
-  if (cols == 3 && dst_row_stride == 3) return Interleave<3>(src, dst, rows, src_col_stride);
-  if (cols == 4 && dst_row_stride == 4) return Interleave<4>(src, dst, rows, src_col_stride);
-  TransposeTile(src, dst, rows, cols, src_col_stride, dst_row_stride);
-}
-
 template <typename T>
 void CopyRow(const T* src, T* dst, int64_t n, int64_t src_stride, int64_t dst_stride) {
   if (src_stride == 1 && dst_stride == 1) {
@@ -74,9 +56,9 @@ void RunTyped(const StridedCopy& c, const T* src, T* dst) {
   }
   const int last = rank - 1;
   const int rows_dim = TransposedDimension(c);
-  const int64_t strip = c.shape[last] <= 4 ? 1024 : 64;  // rows that one iteration moves
+  constexpr int64_t kStrip = 64;  // rows of a transpose that one iteration moves
   Shape trips(c.shape.begin(), c.shape.end() - 1);
-  if (rows_dim >= 0) trips[rows_dim] = (c.shape[rows_dim] + strip - 1) / strip;
+  if (rows_dim >= 0) trips[rows_dim] = (c.shape[rows_dim] + kStrip - 1) / kStrip;
   const int64_t total = ElementCount(trips);
   const bool parallel = ElementCount(c.shape) * static_cast<int64_t>(sizeof(T)) >= kParallelBytes;
 #pragma omp parallel for if (parallel && total > 1) schedule(static)
@@ -85,13 +67,13 @@ void RunTyped(const StridedCopy& c, const T* src, T* dst) {
     for (int i = last - 1; i >= 0; --i) {
       int64_t index = rest % trips[i];
       rest /= trips[i];
-      if (i == rows_dim) first_row = index *= strip;
+      if (i == rows_dim) first_row = index *= kStrip;
       s += index * c.src_strides[i];
       d += index * c.dst_strides[i];
     }
     if (rows_dim >= 0) {
-      Transpose(src + s, dst + d, std::min(strip, c.shape[rows_dim] - first_row), c.shape[last],
-                c.src_strides[last], c.dst_strides[rows_dim]);
+      TransposeTile(src + s, dst + d, std::min(kStrip, c.shape[rows_dim] - first_row),
+                    c.shape[last], c.src_strides[last], c.dst_strides[rows_dim]);
     } else {
       CopyRow(src + s, dst + d, c.shape[last], c.src_strides[last], c.dst_strides[last]);
     }

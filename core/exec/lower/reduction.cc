@@ -1,4 +1,6 @@
 // Reductions over any axes on our own loops: oneDNN has only reference code for most of them.
+#include <algorithm>
+
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/reduce.h"
 #include "core/exec/lower/arguments.h"
@@ -38,6 +40,12 @@ absl::StatusOr<bool> LowerReduce(ProgramBuilder& b, const Unit& unit, std::strin
   if (run == nullptr || !reduced || ElementCount(shape) == 0) {
     *reason = run == nullptr ? "no loop for this type" : "axes or shape";
     return false;
+  }
+  if (std::find(reduced->begin(), reduced->end(), true) == reduced->end() && !shape.empty()) {
+    // Nothing is asked for (noop_with_empty_axes): the input itself, not its norm or its logarithm.
+    HT_RETURN_IF_ERROR(b.FetchStrided(x).status());
+    b.DefineIn(out, b.PlaceOf(x));
+    return true;
   }
   const bool keeps_rank = result_shape.size() == shape.size();
   const Layout layout =

@@ -295,6 +295,13 @@ const OpCase kOpCases[] = {
      "reduce"},
     {"ReduceSumSquareLast",
      [](Graph& g, Value* x) { return Apply(g, "ReduceSumSquare", {x, I64(g, {3})}); }, "reduce"},
+    {"ReduceL2OfNoAxes",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Relu",
+                    {Apply(g, "ReduceL2", {x, g.AddConstant("a", Tensor::Of<int64_t>({0}, {}))},
+                           {{"noop_with_empty_axes", int64_t{1}}})});
+     },
+     ""},
     {"PadReflect",
      [](Graph& g, Value* x) {
        return Apply(g, "Pad", {x, I64(g, {0, 1, 2, 0, 0, 0, 1, 3})},
