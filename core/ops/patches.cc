@@ -50,8 +50,14 @@ absl::Status InferCol2Im(InferContext& c) {
   Dims out = {x.has_value() ? (*x)[0] : Dim(), Dim()};
   constexpr int64_t kMaxAxes = 64;
   if (!image.known()) {
-    if (!image.size.has_value() || *image.size > kMaxAxes) return absl::OkStatus();
-    out.resize(static_cast<size_t>(2 + *image.size));
+    // Any of the lists says how many axes there are.
+    int64_t axes = image.size.value_or(block.size.value_or(0));
+    for (const char* list : {"strides", "dilations"}) {
+      if (axes == 0) axes = static_cast<int64_t>(c.attributes().Ints(list).size());
+    }
+    if (axes == 0) axes = static_cast<int64_t>(c.attributes().Ints("pads").size()) / 2;
+    if (axes < 1 || axes > kMaxAxes) return absl::OkStatus();
+    out.resize(static_cast<size_t>(2 + axes));
     c.set_output(0, c.input(0).type, std::move(out));
     return absl::OkStatus();
   }
