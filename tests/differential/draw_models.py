@@ -205,15 +205,19 @@ def Loop(d, op):
 
 @Draws("Scan")
 def Scan(d, op):
-    x = d.Operand("f32", -1, 1, ranks=(2, 3))
-    axis = d.Int(0, x.rank - 1)
-    shape = x.shape[:axis] + x.shape[axis + 1:]
-    state = d.Operand("f32", -1, 1, like=shape)
+    batched = d.opset < 9  # every sample of a batch is scanned on its own, along its first axis
+    x = d.Operand("f32", -1, 1, ranks=(3, 3) if batched else (2, 3))
+    axis = 1 if batched else d.Int(0, x.rank - 1)
+    shape = x.shape[2:] if batched else x.shape[:axis] + x.shape[axis + 1:]
+    state = d.Operand("f32", -1, 1, like=(x.shape[0], *shape) if batched else shape)
     u = d.Name()
     nodes, last = Chain(d, u, f"{u}_state", f"{u}_x", d.Int(1, 3))
     nodes += [helper.make_node("Tanh", [last], [f"{u}_next"]), helper.make_node("Neg", [f"{u}_next"], [f"{u}_slice"])]
     body = helper.make_graph(nodes, "body", [Typed(f"{u}_state", "f32", shape), Typed(f"{u}_x", "f32", shape)],
                              [Typed(f"{u}_next", "f32", shape), Typed(f"{u}_slice", "f32", shape)])
+    if batched:
+        d.Node(op, [None, state, x], 2, num_scan_inputs=1, body=body, directions=d.Pick([None, [0], [1]]))
+        return
     d.Node(op, [state, x], 2, num_scan_inputs=1, body=body, scan_input_axes=[axis],
            scan_input_directions=d.Pick([None, [0], [1]]), scan_output_directions=d.Pick([None, [1]]))
 
