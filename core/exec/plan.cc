@@ -11,10 +11,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
+#include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
 #include "core/exec/lowering.h"
 #include "core/exec/program.h"
 #include "core/exec/target_rewrites.h"
+#include "core/ops/eval_budget.h"
 #include "core/ops/evaluate.h"
 
 namespace halftone {
@@ -71,6 +73,9 @@ class SpecializationCache {
   absl::flat_hash_map<ShapeKey, Entry> entries_;
 };
 
+// Of one value; beyond any memory.
+constexpr int64_t kMaxElements = int64_t{1} << 40;
+
 absl::Status CheckShape(const TensorSignature& want, const Shape& got,
                         absl::flat_hash_map<std::string, int64_t>& symbols) {
   const auto error = [&](absl::string_view detail) {
@@ -86,6 +91,30 @@ absl::Status CheckShape(const TensorSignature& want, const Shape& got,
     const auto [it, inserted] = symbols.try_emplace(d.symbol, got[i]);
     if (!inserted && it->second != got[i]) {
       return error(absl::StrCat(", and '", d.symbol, "' is ", it->second, " in another input"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// What building may evaluate: weights unpack, but a tiny file must not ask for gigabytes.
+EvalBudget BuildBudget(const Graph& graph) {
+  int64_t constants = 0;
+  for (const Value* v : graph.values()) {
+    if (v->is_constant()) constants += v->constant().num_bytes();
+  }
+  return {.work = (1 << 25) + 64 * constants, .bytes = (int64_t{256} << 20) + 8 * constants};
+}
+
+// Sizes below can be added, multiplied by an element size and aligned without overflow.
+absl::Status CheckSizes(const Graph& graph) {
+  for (const Value* v : graph.values()) {
+    const std::optional<Shape> shape = Concrete(v->type().shape);
+    if (!shape) continue;
+    const absl::StatusOr<int64_t> elements = NumElements(*shape);
+    if (!elements.ok()) return Annotate(elements.status(), absl::StrCat("'", v->name(), "'"));
+    if (*elements > kMaxElements) {
+      return absl::ResourceExhaustedError(absl::StrCat("'", v->name(), "' has ", *elements,
+                                                       " elements, the limit is ", kMaxElements));
     }
   }
   return absl::OkStatus();
@@ -117,6 +146,7 @@ struct PlanImpl {
 };
 
 absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> shapes) {
+  const ScopedEvalBudget budget(BuildBudget(graph));
   Graph concrete = graph.Clone();
   for (size_t i = 0; i < shapes.size(); ++i) {
     Value* v = concrete.inputs()[i];
@@ -128,6 +158,7 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   }
   HT_RETURN_IF_ERROR(InferShapes(concrete));
   concrete.RemoveUnused();
+  HT_RETURN_IF_ERROR(CheckSizes(concrete));
   ProgramBuilder builder(std::move(concrete),
                          {features, options.threads, options.allow_bf16_compute, ""}, weights);
   HT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, builder.Build());

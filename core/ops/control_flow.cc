@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/base/status_macros.h"
+#include "core/ops/eval_budget.h"
 #include "core/ops/eval_util.h"
 #include "core/ops/evaluate.h"
 #include "core/ops/families.h"
@@ -53,7 +54,7 @@ absl::StatusOr<std::vector<ValueType>> InferNested(const Graph& graph,
     }
   }
   // Enough for shape arithmetic; the branch itself is evaluated later, if at all.
-  HT_RETURN_IF_ERROR(InferShapes(copy, {.fold_elements = 64}));
+  HT_RETURN_IF_ERROR(InferShapes(copy, {.fold_elements = 64, .fold_subgraphs = false}));
   std::vector<ValueType> out;
   for (const Value* v : copy.outputs()) out.push_back(v->type());
   return out;
@@ -157,6 +158,7 @@ absl::StatusOr<Tensor> Stack(const Node& node, const std::vector<Tensor>& slices
   const int64_t outer = DimProduct(shape, 0, axis);
   const int64_t inner = first.num_bytes() / std::max<int64_t>(outer, 1);
   shape.insert(shape.begin() + axis, static_cast<int64_t>(slices.size()));
+  HT_RETURN_IF_ERROR(SpendBytes(first.num_bytes() * static_cast<int64_t>(slices.size())));
   HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(first.type(), shape));
   std::byte* to = out.mutable_raw();
   for (int64_t o = 0; o < outer && inner > 0; ++o) {
@@ -335,6 +337,8 @@ absl::StatusOr<Tensor> SliceAt(const EvalContext& c, const Tensor& x, int64_t ax
   const int64_t start = t * strides[axis];
   shape.erase(shape.begin() + axis);
   strides.erase(strides.begin() + axis);
+  HT_RETURN_IF_ERROR(
+      SpendBytes(x.num_bytes() / std::max<int64_t>(1, x.dim(static_cast<int>(axis)))));
   HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(x.type(), shape));
   HT_RETURN_IF_ERROR(StridedCopy(c, x, start, shape, strides, out));
   return out;

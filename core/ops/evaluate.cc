@@ -5,10 +5,13 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/ops/eval_budget.h"
 #include "core/ops/infer_util.h"
 #include "core/ops/random.h"
 #include "core/ops/registry.h"
@@ -45,9 +48,29 @@ absl::StatusOr<const OpDef*> RowFor(const Graph& graph, const Node& node) {
   return def;
 }
 
+// Sizes beyond any memory end here, so that rows may add and compare what they are given.
+constexpr int64_t kMaxDim = int64_t{1} << 40;
+constexpr size_t kMaxRank = 64;
+
+absl::Status CheckSizes(const InferContext& c) {
+  for (const ValueType& type : c.outputs()) {
+    if (!type.shape.has_value()) continue;
+    if (type.shape->size() > kMaxRank) {
+      return c.Error(
+          absl::StrCat("an output has rank ", type.shape->size(), ", the limit is ", kMaxRank));
+    }
+    for (const Dim& d : *type.shape) {
+      if (d.value <= kMaxDim) continue;
+      return c.Error(absl::StrCat("an output has dimension ", d.value, ", the limit is ", kMaxDim));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status InferNode(const OpDef& def, InferContext& c) {
   if (def.types != 0) HT_RETURN_IF_ERROR(CheckType(c, 0, def.types));
-  return def.infer(c);
+  HT_RETURN_IF_ERROR(def.infer(c));
+  return CheckSizes(c);
 }
 
 // What inference found, completed by what the value said before.
@@ -93,24 +116,68 @@ bool WidensWeights(const Node& node) {
          (in->type().type == DataType::kF16 || in->type().type == DataType::kBF16);
 }
 
+bool HasSubgraph(const Node& node) {
+  for (const auto& [name, value] : node.attributes().items()) {
+    if (std::holds_alternative<SubgraphPtr>(value)) return true;
+  }
+  return false;
+}
+
+// Enough for shape arithmetic and small tables. Loops get less: their bodies may spin for nothing.
+constexpr EvalBudget kFoldBudget = {.work = 1 << 27, .bytes = 256 << 20};
+constexpr EvalBudget kSubgraphBudget = {.work = 1 << 20, .bytes = 16 << 20};
+
 class ShapeInference {
  public:
   ShapeInference(Graph& graph, const InferOptions& options) : graph_(graph), options_(options) {}
 
   absl::Status Run() {
     HT_RETURN_IF_ERROR(graph_.SortTopologically());
+    const ScopedEvalBudget budget(kFoldBudget);
     const std::vector<Node*> nodes = graph_.nodes();
     std::vector<Node*> folded;
     for (Node* node : nodes) {
-      HT_RETURN_IF_ERROR(Infer(*node));
-      if (Fold(*node)) folded.push_back(node);
+      if (DependsOnFailure(*node)) continue;
+      if (absl::Status s = Infer(*node); !s.ok()) {
+        failures_.push_back(std::move(s));
+        MarkFailed(*node);
+        if (failures_.size() == kMaxListed) break;
+      } else if (Fold(*node)) {
+        folded.push_back(node);
+      }
     }
+    if (!failures_.empty()) return AllFailures();
     // Backwards, so that a folded chain goes in one sweep.
     for (auto node = folded.rbegin(); node != folded.rend(); ++node) graph_.RemoveNode(*node);
     return absl::OkStatus();
   }
 
  private:
+  static constexpr size_t kMaxListed = 50;
+
+  // What comes after a failure could only repeat it in other words.
+  bool DependsOnFailure(const Node& node) {
+    if (failures_.empty()) return false;
+    for (const Value* v : node.inputs()) {
+      if (v == nullptr || !failed_.contains(v)) continue;
+      MarkFailed(node);
+      return true;
+    }
+    return false;
+  }
+
+  void MarkFailed(const Node& node) {
+    failed_.insert(node.outputs().begin(), node.outputs().end());
+  }
+
+  absl::Status AllFailures() const {
+    if (failures_.size() == 1) return failures_[0];
+    return absl::Status(failures_[0].code(),
+                        absl::StrJoin(failures_, "; ", [](std::string* out, const absl::Status& s) {
+                          absl::StrAppend(out, s.message());
+                        }));
+  }
+
   absl::Status Infer(const Node& node) {
     HT_ASSIGN_OR_RETURN(const OpDef* def, RowFor(graph_, node));
     std::vector<InferInput> inputs;
@@ -171,14 +238,20 @@ class ShapeInference {
     return {*std::move(t)};
   }
 
-  std::vector<Tensor> FromConstantInputs(const Node& node) const {
+  std::vector<Tensor> FromConstantInputs(const Node& node) {
     std::vector<const Tensor*> inputs;
     for (const Value* v : node.inputs()) {
       if (v != nullptr && !v->is_constant()) return {};
       inputs.push_back(v == nullptr ? nullptr : &v->constant());
     }
+    std::optional<ScopedEvalBudget> budget;
+    if (HasSubgraph(node)) {
+      if (!options_.fold_subgraphs || a_subgraph_was_too_much_) return {};
+      budget.emplace(kSubgraphBudget);
+    }
     // A failure here may sit in a branch that never runs, so it is the run's business to report it.
     absl::StatusOr<std::vector<Tensor>> values = EvaluateNode(graph_, node, inputs);
+    if (budget && absl::IsResourceExhausted(values.status())) a_subgraph_was_too_much_ = true;
     if (!values.ok()) return {};
     return *std::move(values);
   }
@@ -186,6 +259,9 @@ class ShapeInference {
   Graph& graph_;
   const InferOptions options_;
   absl::flat_hash_map<const Value*, std::unique_ptr<Elements>> elements_;
+  bool a_subgraph_was_too_much_ = false;
+  std::vector<absl::Status> failures_;
+  absl::flat_hash_set<const Value*> failed_;  // outputs of nodes that failed or follow one that did
 };
 
 }  // namespace
@@ -207,6 +283,9 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Graph& graph, const Node&
   }
   InferContext infer(node, opset, std::move(known));
   HT_RETURN_IF_ERROR(InferNode(*def, infer));
+  if (absl::Status s = SpendWork(EstimateWork(node, inputs, infer.outputs())); !s.ok()) {
+    return Annotate(s, Describe(node));
+  }
   EvalContext eval(node, opset, {inputs.begin(), inputs.end()}, infer.outputs());
   HT_RETURN_IF_ERROR(def->eval(eval));
   return std::move(eval.outputs());
@@ -214,6 +293,7 @@ absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Graph& graph, const Node&
 
 absl::StatusOr<std::vector<Tensor>> EvaluateGraph(const Graph& graph,
                                                   absl::Span<const Tensor> inputs) {
+  HT_RETURN_IF_ERROR(SpendWork(kWorkPerNode));  // a body without nodes takes time, too
   if (inputs.size() != graph.inputs().size()) {
     return absl::InvalidArgumentError(absl::StrCat("graph '", graph.name(), "': got ",
                                                    inputs.size(), " inputs, want ",

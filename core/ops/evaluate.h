@@ -15,10 +15,13 @@ struct InferOptions {
   // Nodes with constant inputs and at most this many output elements are folded into constants
   // on the way, so that shape arithmetic (Shape → Gather → Concat → Reshape) becomes static.
   int64_t fold_elements = 4096;
+  // Fold nodes that hold graphs too. Nested inference does not: each level would do it again.
+  bool fold_subgraphs = true;
 };
 
 // Sets the type of every value; sorts the graph topologically. A Shape node of a fully known shape
-// folds. Keeps what the file said where inference knows less. InvalidArgument names the node.
+// folds. Keeps what the file said where inference knows less. InvalidArgument names every node
+// that fails by itself.
 absl::Status InferShapes(Graph& graph, const InferOptions& options = {});
 
 // Evaluates one node with its table row. `inputs` is parallel to node.inputs(), null where absent.

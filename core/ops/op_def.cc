@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/ops/eval_budget.h"
 
 namespace halftone {
 namespace {
@@ -108,6 +109,7 @@ absl::StatusOr<Tensor*> EvalContext::Allocate(int i, DataType type,
                                                      ToString(shape), " needs ", *bytes,
                                                      " bytes, limit ", kMaxTensorBytes));
   }
+  if (absl::Status s = SpendBytes(*bytes); !s.ok()) return Annotate(s, Describe(node_));
   absl::StatusOr<Tensor> tensor = Tensor::Create(type, shape);
   if (!tensor.ok()) return Annotate(tensor.status(), Describe(node_));
   if (i >= num_outputs()) outputs_.resize(i + 1);

@@ -1,7 +1,9 @@
+#include <limits>
 #include <vector>
 
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/ops/eval_budget.h"
 #include "core/ops/evaluate.h"
 #include "core/ops/random.h"
 #include "core/ops/registry.h"
@@ -11,6 +13,7 @@
 namespace halftone {
 namespace {
 
+// A node whose result is larger than its inputs may make this much, and so may all nodes together.
 constexpr int64_t kMaxBytes = int64_t{64} << 20;
 // Casts of constants up to this size are shape arithmetic; larger ones unpack stored weights.
 constexpr int64_t kMaxWidenedElements = 4096;
@@ -53,14 +56,37 @@ bool ShouldFold(const Graph& graph, const Node& node) {
   return bytes >= 0 && (bytes <= kMaxBytes || bytes <= input_bytes);
 }
 
+int64_t ConstantBytes(const Graph& graph) {
+  int64_t total = 0;
+  for (const Value* v : graph.values()) {
+    if (v->is_constant()) total += v->constant().num_bytes();
+  }
+  return total;
+}
+
+// Bytes by which folding the node lets the graph grow: inputs that nobody else reads vanish.
+int64_t Growth(const Node& node) {
+  int64_t bytes = OutputBytes(node);
+  for (const Value* in : node.inputs()) {
+    if (in != nullptr && in->uses().size() == 1) bytes -= in->constant().num_bytes();
+  }
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<bool> FoldConstants(Graph& graph) {
   HT_RETURN_IF_ERROR(graph.SortTopologically());  // so that one sweep folds whole chains
+  // A few bytes of a file can ask for much; a large file may.
+  const int64_t constant_bytes = ConstantBytes(graph);
+  int64_t room = kMaxBytes + constant_bytes / 4;
+  const ScopedEvalBudget budget(
+      {.work = (1 << 27) + 16 * constant_bytes, .bytes = std::numeric_limits<int64_t>::max()});
   bool changed = false;
   const std::vector<Node*> nodes = graph.nodes();
   for (Node* node : nodes) {
-    if (!ShouldFold(graph, *node)) continue;
+    if (!ShouldFold(graph, *node) || Growth(*node) > room) continue;
+    room -= Growth(*node);
     std::vector<const Tensor*> inputs;
     for (const Value* in : node->inputs()) inputs.push_back(ConstantOf(in));
     absl::StatusOr<std::vector<Tensor>> results = EvaluateNode(graph, *node, inputs);

@@ -1,8 +1,10 @@
 // The last rule: what no other rule took runs with its reference evaluation.
 #include <cstring>
+#include <limits>
 
 #include "core/base/status_macros.h"
 #include "core/exec/lowering.h"
+#include "core/ops/eval_budget.h"
 #include "core/ops/evaluate.h"
 
 namespace halftone {
@@ -26,7 +28,14 @@ bool AllConstant(const Node& node) {
 // Weights that nothing absorbs (e.g. dequantized ones of an operator without a narrow form).
 absl::Status FoldNow(ProgramBuilder& b, const Node& node) {
   std::vector<const Tensor*> inputs;
-  for (const Value* v : node.inputs()) inputs.push_back(v == nullptr ? nullptr : &v->constant());
+  int64_t input_bytes = 0;
+  for (const Value* v : node.inputs()) {
+    inputs.push_back(v == nullptr ? nullptr : &v->constant());
+    if (v != nullptr) input_bytes += v->constant().num_bytes();
+  }
+  // Unpacking takes a few operations per byte; a loop over nothing may take any number.
+  const ScopedEvalBudget budget(
+      {.work = (1 << 22) + 16 * input_bytes, .bytes = std::numeric_limits<int64_t>::max()});
   HT_ASSIGN_OR_RETURN(std::vector<Tensor> outputs, EvaluateNode(b.graph(), node, inputs));
   for (size_t i = 0; i < node.outputs().size(); ++i) {
     if (node.outputs()[i] == nullptr) continue;
@@ -45,7 +54,10 @@ absl::Status LowerReference(ProgramBuilder& b, const Node& node, std::string rea
     }
     return true;
   }();
-  if (fixed_outputs && AllConstant(node)) return FoldNow(b, node);
+  if (fixed_outputs && AllConstant(node)) {
+    const absl::Status folded = FoldNow(b, node);
+    if (!absl::IsResourceExhausted(folded)) return folded;  // else every run pays for it
+  }
   std::vector<Operand> inputs, outputs;
   std::vector<BufferId> touches;
   const auto add = [&](std::vector<Operand>& list, const Value* v, BufferId buffer) {
