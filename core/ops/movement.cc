@@ -64,6 +64,7 @@ absl::Status InferConcat(InferContext& c) {
   SymbolicShape out;
   bool complete = true;  // every input's rank is known
   int64_t axis = 0;
+  if (c.attributes().Find<int64_t>("axis") == nullptr) return c.Error("axis is absent");
   for (int i = 0; i < c.num_inputs(); ++i) {
     if (!c.has_input(i)) return c.Error(absl::StrCat("input ", i, " is absent, want a value"));
     HT_RETURN_IF_ERROR(CheckSameType(c, 0, i));

@@ -135,7 +135,9 @@ absl::StatusOr<std::vector<AxisResize>> PlanResize(const Context& c,
     for (const int64_t axis : axes) {
       AxisResize& a = plan[axis];
       a.scale = scale;
-      a.out = static_cast<int64_t>(std::floor(scale * static_cast<float>(a.in) + 0.5f));
+      const float out = std::floor(scale * static_cast<float>(a.in) + 0.5f);
+      if (!(out <= static_cast<float>(kMaxSize))) return c.Error(absl::StrCat("size ", out));
+      a.out = static_cast<int64_t>(out);
     }
   }
   return plan;

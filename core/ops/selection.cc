@@ -296,8 +296,9 @@ absl::Status InferReverseSequence(InferContext& c) {
   HT_RETURN_IF_ERROR(CheckRank(c, 0, 2, 1 << 20));
   const int64_t batch = c.attributes().Int("batch_axis", 1),
                 time = c.attributes().Int("time_axis", 0);
-  if (batch + time != 1 || batch * time != 0)
+  if ((batch != 0 || time != 1) && (batch != 1 || time != 0)) {
     return c.Error("batch_axis and time_axis want 0 and 1");
+  }
   const SymbolicShape& x = c.input(0).shape;
   HT_RETURN_IF_ERROR(CheckVector(c, 1, x.has_value() ? (*x)[batch] : Dim()));
   return InferLikeInput(c);

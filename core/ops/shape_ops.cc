@@ -105,6 +105,15 @@ absl::Status InferReshape(InferContext& c) {
     rest.erase(rest.begin() + *missing);
     HT_ASSIGN_OR_RETURN(out[*missing], MissingSize(c, *in, rest));
   }
+  if (in.has_value() && Concrete(in).has_value() && Concrete(out).has_value()) {
+    HT_ASSIGN_OR_RETURN(const Dim before, Product(c, *in));
+    HT_ASSIGN_OR_RETURN(const Dim after, Product(c, out));
+    if (before.value != after.value) {
+      return c.Error(absl::StrCat("cannot reshape ", ToString(in), " to ",
+                                  ToString(SymbolicShape(out)), ": ", before.value, " and ",
+                                  after.value, " elements"));
+    }
+  }
   c.set_output(0, c.input(0).type, std::move(out));
   KeepElements(c);
   return absl::OkStatus();

@@ -71,6 +71,11 @@ absl::StatusOr<Shape> SliceAxes(const Context& c, const SliceArguments& s, int64
       return c.Error(absl::StrCat("axis ", a, " is outside of rank ", rank));
     a = Axis(a, rank);
   }
+  for (size_t i = 0; i < count; ++i) {
+    if (std::find(axes.begin(), axes.begin() + i, axes[i]) != axes.begin() + i) {
+      return c.Error(absl::StrCat("axis ", axes[i], " is named twice"));
+    }
+  }
   for (size_t i = 0; i < count && !s.steps.absent(); ++i) {
     if (s.steps.values[i] == 0) return c.Error("a step is 0");
   }

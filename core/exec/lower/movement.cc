@@ -195,9 +195,11 @@ absl::StatusOr<bool> LowerSlice(ProgramBuilder& b, const Unit& unit, std::string
   const Shape steps_of = strides;
   for (size_t i = 0; i < starts->size(); ++i) {
     const int64_t axis = (*axes)[i] < 0 ? (*axes)[i] + rank : (*axes)[i];
-    const int64_t size = shape[axis], step = (*steps)[i];
+    const int64_t size = shape[axis];
+    // Longer steps select one element, too, and their products stay small.
+    const int64_t step = std::clamp((*steps)[i], -size - 1, size + 1);
     int64_t start = (*starts)[i] < 0 ? (*starts)[i] + size : (*starts)[i];
-    start = std::clamp<int64_t>(start, 0, step > 0 ? size : size - 1);
+    start = std::clamp<int64_t>(start, 0, step > 0 ? size : std::max<int64_t>(size - 1, 0));
     if (ElementCount(b.ShapeOf(out)) == 0) break;  // nothing is read
     source.view.offset += start * steps_of[axis];
     strides[axis] = steps_of[axis] * step;
