@@ -26,6 +26,10 @@ bool IsConstantNode(const NodeProto& node) {
   return node.op_type() == "Constant" && NormalDomain(node.domain()).empty();
 }
 
+bool SameTensor(const Tensor& a, const Tensor& b) {
+  return a.type() == b.type() && a.shape() == b.shape() && a.bytes() == b.bytes();
+}
+
 // Adds the names that `graph` and its nested graphs read but do not define. The depth is bounded:
 // the parser limits nesting.
 void CollectFreeNames(const GraphProto& graph, NameSet& out) {
@@ -114,9 +118,15 @@ class Importer {
     return Define(name, kind);
   }
 
+  // Some exporters write an initializer once for each of its users.
+  bool RepeatsConstant(const std::string& name, const Tensor& tensor) const {
+    const Value* before = graph_.FindValue(name);
+    return before != nullptr && before->is_constant() && SameTensor(before->constant(), tensor);
+  }
+
   void ReadHint(const ValueInfoProto& info) {
     // A hint that makes no sense is no hint; inference finds out what is true.
-    absl::StatusOr<ValueType> type = ReadType(info.type(), context_.options.max_rank);
+    absl::StatusOr<ValueType> type = ReadType(info.type(), context_.options);
     if (type.ok()) hints_[info.name()] = *std::move(type);
   }
 
@@ -132,7 +142,7 @@ class Importer {
       // An input with an initializer is a constant with a default that nobody can override here.
       if (initialized.contains(info.name())) continue;
       const std::string what = absl::StrCat("input '", info.name(), "'");
-      absl::StatusOr<ValueType> type = ReadType(info.type(), context_.options.max_rank);
+      absl::StatusOr<ValueType> type = ReadType(info.type(), context_.options);
       HT_RETURN_IF_ERROR(Report(type.status(), what));
       // Loop bodies may leave types to inference, the model's own inputs may not.
       if (type.ok() && !type->type && outer_ == nullptr) {
@@ -149,6 +159,7 @@ class Importer {
     for (onnx::TensorProto& tensor : *proto.mutable_initializer()) {
       absl::StatusOr<Tensor> value = context_.tensors.Read(tensor);
       HT_RETURN_IF_ERROR(Report(value.status(), absl::StrCat("initializer '", tensor.name(), "'")));
+      if (value.ok() && RepeatsConstant(tensor.name(), *value)) continue;
       if (!DefineUnshadowed(tensor.name(), "initializer")) continue;
       graph_.AddConstant(tensor.name(), value.ok() ? *std::move(value) : Tensor());
       visible_.insert(tensor.name());

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "core/onnx/tensor_reader.h"
 #include "core/onnx/wire_scan.h"
 #include "core/ops/evaluate.h"
+#include "core/ops/registry.h"
 
 namespace halftone {
 namespace {
@@ -88,6 +90,27 @@ absl::Status CheckGraphSize(const onnx::GraphProto& graph, const ImportOptions& 
   return absl::OkStatus();
 }
 
+// Of the last ONNX release with this IR version: what a file without opset imports was written for.
+int NewestOpsetOf(int64_t ir_version) {
+  constexpr int kOpsets[] = {8, 9, 10, 11, 14, 18, 20, 22};
+  static_assert(std::size(kOpsets) == kMaxIrVersion - kMinIrVersion + 1);
+  return kOpsets[ir_version - kMinIrVersion];
+}
+
+// Domains of operators that the table has may go unmentioned.
+void AddUsedDomains(const onnx::GraphProto& graph, std::map<std::string, int>& opsets) {
+  for (const onnx::NodeProto& node : graph.node()) {
+    const std::string domain = NormalDomain(node.domain());
+    if (!opsets.contains(domain) && FindOp(domain, node.op_type(), 1) != nullptr) {
+      opsets.emplace(domain, 1);
+    }
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.has_g()) AddUsedDomains(attribute.g(), opsets);
+    }
+  }
+}
+
+// Requires: the IR version was checked.
 absl::StatusOr<std::map<std::string, int>> ReadOpsets(const onnx::ModelProto& model) {
   std::map<std::string, int> opsets;
   for (const auto& import : model.opset_import()) {
@@ -104,11 +127,7 @@ absl::StatusOr<std::map<std::string, int>> ReadOpsets(const onnx::ModelProto& mo
                                                      " and with opset ", version));
     }
   }
-  const auto standard = opsets.find("");
-  if (standard == opsets.end()) {
-    return absl::InvalidArgumentError(
-        "the model imports no opset of the domain ai.onnx: export it again with an opset_version");
-  }
+  const auto standard = opsets.emplace("", NewestOpsetOf(model.ir_version())).first;
   if (standard->second > kMaxOpset) {
     return absl::UnimplementedError(
         absl::StrCat("the model has opset ", standard->second, ", Halftone knows opsets up to ",
@@ -136,9 +155,10 @@ absl::Status CheckHeader(const onnx::ModelProto& model) {
 absl::StatusOr<Graph> ImportModel(onnx::ModelProto& model, TensorReader& tensors,
                                   const ImportOptions& options) {
   HT_RETURN_IF_ERROR(CheckHeader(model));
-  HT_ASSIGN_OR_RETURN(const auto opsets, ReadOpsets(model));
+  HT_ASSIGN_OR_RETURN(auto opsets, ReadOpsets(model));
   int64_t nodes = 0;
   HT_RETURN_IF_ERROR(CheckGraphSize(model.graph(), options, 0, nodes));
+  AddUsedDomains(model.graph(), opsets);
   for (const onnx::FunctionProto& f : model.functions()) nodes += f.node_size();
   if (nodes > options.max_nodes) {
     return absl::ResourceExhaustedError(
@@ -147,6 +167,7 @@ absl::StatusOr<Graph> ImportModel(onnx::ModelProto& model, TensorReader& tensors
   HT_RETURN_IF_ERROR(InlineFunctions(model, opsets, options.max_nodes));
   nodes = 0;
   HT_RETURN_IF_ERROR(CheckGraphSize(model.graph(), options, 0, nodes));
+  AddUsedDomains(model.graph(), opsets);  // of what was inside of functions
 
   Problems problems;
   ImportContext context{options, opsets, tensors, problems};

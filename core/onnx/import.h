@@ -17,12 +17,16 @@ struct ImportOptions {
   int max_nodes = 200'000;                       // nested graphs included
   int max_nesting = 16;                          // graphs within graphs
   int max_rank = 16;
+  // One side of a tensor: none that fits into an address space has a longer one.
+  int64_t max_dim = int64_t{1} << 40;
 };
 
 // Reads `path`; external data comes from files beside it, mapped, and never from outside its
 // folder. The result is topologically sorted and verified, with types inferred as far as possible
 // (InferShapes), Constant nodes turned into constants, and empty-named optional inputs made null.
-// INVALID_ARGUMENT: not a valid model (lists every problem found, with node names).
+// A model without opset imports gets the opset of its IR version's last ONNX release.
+// INVALID_ARGUMENT: not a valid model (lists every problem found, with node names, and every
+// unknown operator too).
 // UNIMPLEMENTED: lists every operator without a table row, with node names and opset.
 // RESOURCE_EXHAUSTED: beyond a limit of `options`.
 absl::StatusOr<Graph> ImportOnnxFile(const std::string& path, const ImportOptions& options = {});

@@ -38,12 +38,7 @@ void Problems::AddUnsupported(absl::string_view domain, absl::string_view op, in
   unsupported_[{std::string(domain), std::string(op), opset}].emplace_back(node);
 }
 
-absl::Status Problems::ToStatus() const {
-  if (num_invalid_ > 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("not a valid ONNX model: ", Listed(invalid_, num_invalid_)));
-  }
-  if (unsupported_.empty()) return absl::OkStatus();
+std::string Problems::ListUnsupported() const {
   std::vector<std::string> lines;
   for (const auto& [key, nodes] : unsupported_) {
     const auto& [domain, op, opset] = key;
@@ -51,9 +46,18 @@ absl::Status Problems::ToStatus() const {
     lines.push_back(absl::StrCat(domain.empty() ? "ai.onnx" : domain, ".", op, " (opset ", opset,
                                  ") in ", NodeList(nodes)));
   }
-  return absl::UnimplementedError(
-      absl::StrCat("operators that Halftone does not have: ",
-                   Listed(lines, static_cast<int>(unsupported_.size()))));
+  return absl::StrCat("operators that Halftone does not have: ",
+                      Listed(lines, static_cast<int>(unsupported_.size())));
+}
+
+absl::Status Problems::ToStatus() const {
+  if (num_invalid_ > 0) {
+    std::string message = absl::StrCat("not a valid ONNX model: ", Listed(invalid_, num_invalid_));
+    if (!unsupported_.empty()) absl::StrAppend(&message, "; ", ListUnsupported());
+    return absl::InvalidArgumentError(message);
+  }
+  if (unsupported_.empty()) return absl::OkStatus();
+  return absl::UnimplementedError(ListUnsupported());
 }
 
 }  // namespace halftone

@@ -22,12 +22,14 @@ class Problems {
                       absl::string_view node);
 
   // OK if there is nothing; INVALID_ARGUMENT if anything is broken, else UNIMPLEMENTED. The message
-  // lists the problems, at most kMaxListed of them, and counts the rest.
+  // lists the problems of both kinds, at most kMaxListed of each, and counts the rest.
   absl::Status ToStatus() const;
 
   static constexpr int kMaxListed = 50;
 
  private:
+  std::string ListUnsupported() const;
+
   std::vector<std::string> invalid_;
   int num_invalid_ = 0;
   // Operator → names of its nodes; ordered, so that equal models give equal messages.

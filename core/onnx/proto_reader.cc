@@ -4,15 +4,8 @@
 #include "core/base/status_macros.h"
 
 namespace halftone {
-namespace {
 
 using onnx::AttributeProto;
-
-// No tensor that fits into an address space has a longer side; it keeps shape arithmetic far from
-// overflow.
-constexpr int64_t kMaxDim = int64_t{1} << 40;
-
-}  // namespace
 
 std::string NormalDomain(absl::string_view domain) {
   return domain == "ai.onnx" ? std::string() : std::string(domain);
@@ -25,7 +18,7 @@ std::string Describe(const onnx::NodeProto& node) {
   return absl::StrCat(node.op_type(), " (output '", node.output(0), "')");
 }
 
-absl::StatusOr<ValueType> ReadType(const onnx::TypeProto& proto, int max_rank) {
+absl::StatusOr<ValueType> ReadType(const onnx::TypeProto& proto, const ImportOptions& options) {
   if (proto.value_case() == onnx::TypeProto::VALUE_NOT_SET) return ValueType{};
   if (!proto.has_tensor_type()) {
     return absl::InvalidArgumentError(
@@ -42,15 +35,15 @@ absl::StatusOr<ValueType> ReadType(const onnx::TypeProto& proto, int max_rank) {
     }
   }
   if (!tensor.has_shape()) return out;
-  if (tensor.shape().dim_size() > max_rank) {
+  if (tensor.shape().dim_size() > options.max_rank) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("has rank ", tensor.shape().dim_size(), ", the limit is ", max_rank));
+        absl::StrCat("has rank ", tensor.shape().dim_size(), ", the limit is ", options.max_rank));
   }
   out.shape.emplace();
   for (const auto& dim : tensor.shape().dim()) {
-    if (dim.dim_value() > kMaxDim) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("has dimension ", dim.dim_value(), ", the limit is ", kMaxDim));
+    if (dim.dim_value() > options.max_dim) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("has dimension ", dim.dim_value(), ", the limit is ", options.max_dim));
     }
     // -1 is how some exporters write "any"; anything below means nothing.
     if (dim.dim_value() < -1) {

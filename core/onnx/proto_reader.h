@@ -21,9 +21,9 @@ std::string NormalDomain(absl::string_view domain);
 std::string Describe(const onnx::NodeProto& node);
 
 // A tensor type. Missing, negative and zero dimensions are unknown: exporters write 0 for "any".
-// INVALID_ARGUMENT for sequences, maps, strings and dimensions beyond any memory,
-// RESOURCE_EXHAUSTED for a rank above the limit.
-absl::StatusOr<ValueType> ReadType(const onnx::TypeProto& proto, int max_rank);
+// INVALID_ARGUMENT for sequences, maps and strings, RESOURCE_EXHAUSTED for ranks and dimensions
+// above the limits.
+absl::StatusOr<ValueType> ReadType(const onnx::TypeProto& proto, const ImportOptions& options);
 
 // Any attribute but a graph; tensors give up their bytes (see TensorReader::Read).
 absl::StatusOr<Attribute> ReadAttribute(onnx::AttributeProto& proto, TensorReader& tensors);

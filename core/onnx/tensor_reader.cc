@@ -78,10 +78,15 @@ void ReleaseData(TensorProto& proto) {
   google::protobuf::RepeatedField<uint64_t>().Swap(proto.mutable_uint64_data());
 }
 
-absl::StatusOr<Shape> ReadShape(const TensorProto& proto, int max_rank) {
-  if (proto.dims_size() > max_rank) {
+absl::StatusOr<Shape> ReadShape(const TensorProto& proto, const ImportOptions& options) {
+  if (proto.dims_size() > options.max_rank) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("has rank ", proto.dims_size(), ", the limit is ", max_rank));
+        absl::StrCat("has rank ", proto.dims_size(), ", the limit is ", options.max_rank));
+  }
+  for (const int64_t d : proto.dims()) {
+    if (d <= options.max_dim) continue;
+    return absl::ResourceExhaustedError(
+        absl::StrCat("has dimension ", d, ", the limit is ", options.max_dim));
   }
   return Shape(proto.dims().begin(), proto.dims().end());
 }
@@ -128,7 +133,7 @@ absl::StatusOr<Tensor> TensorReader::Read(TensorProto& proto) {
         absl::StrCat("has ONNX data type ", proto.data_type(),
                      ", want a float, integer or bool type that Halftone has"));
   }
-  HT_ASSIGN_OR_RETURN(const Shape shape, ReadShape(proto, options_.max_rank));
+  HT_ASSIGN_OR_RETURN(const Shape shape, ReadShape(proto, options_));
   HT_ASSIGN_OR_RETURN(const int64_t elements, NumElements(shape));
   HT_ASSIGN_OR_RETURN(const int64_t size, PackedBytes(elements, BitWidth(*type)));
   if (size > options_.max_tensor_bytes) {
@@ -189,7 +194,6 @@ absl::StatusOr<Tensor> TensorReader::ReadExternal(const TensorProto& proto, Data
 }
 
 absl::StatusOr<std::shared_ptr<Buffer>> TensorReader::MapInsideFolder(const std::string& location) {
-  if (const auto it = files_.find(location); it != files_.end()) return it->second;
   namespace fs = std::filesystem;
   if (folder_.empty()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -215,9 +219,11 @@ absl::StatusOr<std::shared_ptr<Buffer>> TensorReader::MapInsideFolder(const std:
     return absl::InvalidArgumentError(
         absl::StrCat("external location '", location, "' leads out of the model's folder"));
   }
+  // "w.bin" and "./w.bin" are one file.
+  if (const auto it = files_.find(file.string()); it != files_.end()) return it->second;
   HT_ASSIGN_OR_RETURN(std::shared_ptr<Buffer> buffer, Buffer::MapFile(file.string()));
   HT_RETURN_IF_ERROR(Account(static_cast<int64_t>(buffer->size())));
-  files_[location] = buffer;
+  files_[file.string()] = buffer;
   return buffer;
 }
 

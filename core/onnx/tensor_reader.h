@@ -38,7 +38,7 @@ class TensorReader {
   const std::string folder_;
   int64_t used_bytes_;
   const ImportOptions options_;
-  absl::flat_hash_map<std::string, std::shared_ptr<Buffer>> files_;  // by location
+  absl::flat_hash_map<std::string, std::shared_ptr<Buffer>> files_;  // by canonical path
 };
 
 }  // namespace halftone

@@ -120,6 +120,43 @@ TEST(ImportOnnx, DefaultDomainHasTwoSpellings) {
   EXPECT_EQ(g.nodes()[0]->domain(), "");
 }
 
+TEST(ImportOnnx, EqualInitializersOfOneNameAreOne) {
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, ImportText(Opset17(R"(
+      net (float[2] x) => (float[2] y)
+      <float[2] w = {1, 2}, float[2] w = {1, 2}> { y = Add(x, w) })")));
+  HT_ASSERT_OK_AND_ASSIGN(const auto y, Compute(g, {Tensor::Of<float>({2}, {10, 20})}));
+  EXPECT_THAT(y, ElementsAre(11, 22));
+}
+
+TEST(ImportOnnx, WithoutOpsetImportsTheIrVersionDecides) {
+  onnx::ModelProto model = ParseModel(Opset17("net (float[2] x) => (float[2] y) { y = Relu(x) }"));
+  model.clear_opset_import();
+  constexpr int kWant[] = {8, 9, 10, 11, 14, 18, 20, 22};
+  for (int ir = 3; ir <= 10; ++ir) {
+    model.set_ir_version(ir);
+    HT_ASSERT_OK_AND_ASSIGN(const Graph g, Import(model));
+    EXPECT_EQ(g.opset(), kWant[ir - 3]) << "IR version " << ir;
+  }
+}
+
+TEST(ImportOnnx, NodesAndNestedGraphsNeedNoNames) {
+  onnx::ModelProto model = ParseModel(Opset17(R"(
+      net (float[2] x) => (float[2] z) { y = Relu(x) z = Neg(y) })"));
+  model.mutable_graph()->clear_name();
+  for (auto& node : *model.mutable_graph()->mutable_node()) node.set_name("same");
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, Import(model));
+  EXPECT_NE(g.nodes()[0]->name(), g.nodes()[1]->name());
+}
+
+TEST(ImportOnnx, OutputsWithoutANameAreAbsent) {
+  onnx::ModelProto model = ParseModel(Opset17(R"(
+      net (float[4, 2] x) => (int64[2, 2] i) <int64[1] k = {2}> { v, i = TopK<axis = 0>(x, k) })"));
+  model.mutable_graph()->mutable_node(0)->set_output(0, "");
+  HT_ASSERT_OK_AND_ASSIGN(const Graph g, Import(model));
+  EXPECT_THAT(g.nodes()[0]->output(0), IsNull());
+  EXPECT_THAT(g.nodes()[0]->output(1), NotNull());
+}
+
 // --- initializers
 // ---------------------------------------------------------------------------------
 
@@ -277,6 +314,24 @@ TEST(ImportOnnx, ListsEveryInvalidPieceAtOnce) {
                                HasSubstr("output 'nowhere'"))));
 }
 
+TEST(ImportOnnx, ListsUnknownOperatorsBesideWhatIsInvalid) {
+  EXPECT_THAT(ImportText(Opset17(R"(
+                net (float[2] x) => (float[2] y) { y = Add(x, ghost) z = NoSuchOperator(x) })")),
+              StatusIs(kInvalid, AllOf(HasSubstr("reads 'ghost'"), HasSubstr("NoSuchOperator"))));
+}
+
+TEST(ImportOnnx, ListsEveryNodeThatFailsInferenceByItself) {
+  const absl::Status status = ImportText(Opset17(R"(
+        net (float[2, 3] x, float[4, 5] w) => (float[a, b] after, float[c, d] second) {
+          first = MatMul(x, w)
+          after = Relu(first)
+          second = Add(x, w)
+        })"))
+                                  .status();
+  EXPECT_THAT(status, StatusIs(kInvalid, AllOf(HasSubstr("MatMul"), HasSubstr("Add"))));
+  EXPECT_THAT(status.message(), testing::Not(HasSubstr("Relu")));
+}
+
 TEST(ImportOnnx, LongListsEndWithACount) {
   std::string nodes;
   for (int i = 0; i < 70; ++i) absl::StrAppend(&nodes, "a", i, " = Neg(ghost", i, ") ");
@@ -308,9 +363,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadModelCase{"SameNameTwice",
                      Opset17("net (float[2] x) => (float[2] y) { y = Relu(x) y = Neg(x) }"),
                      kInvalid, "defined twice"},
-        BadModelCase{"DuplicateInitializer",
+        BadModelCase{"InitializersThatContradict",
                      Opset17("net (float[2] x) => (float[2] y) <float[2] w = {1, 2}, float[2] w = "
-                             "{1, 2}> { y = Add(x, w) }"),
+                             "{1, 3}> { y = Add(x, w) }"),
                      kInvalid, "initializer 'w': the name is defined twice"},
         BadModelCase{"OutputTwice",
                      Opset17("net (float[2] x) => (float[2] y, float[2] y) { y = Relu(x) }"),
@@ -318,8 +373,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadModelCase{"RequiredInputAbsent",
                      Opset17("net (float[2] x) => (float[2] y) { y = Conv(x, , x) }"), kInvalid,
                      "input 1 is absent"},
-        BadModelCase{"NoOpset", "<ir_version: 8> net (float[2] x) => (float[2] y) { y = Relu(x) }",
-                     kInvalid, "opset"},
         BadModelCase{"DomainWithoutOpset",
                      Opset17("net (float[2] x) => (float[2] y) { y = com.acme.Relu(x) }"), kInvalid,
                      "com.acme"},
@@ -343,7 +396,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadModelCase{"AbsurdDimension",
                      Opset17("net (float[9000000000000000000, 2] x) => (float[N] y) { y = Relu(x) "
                              "}"),
-                     kInvalid, "dimension"}),
+                     kExhausted, "dimension"},
+        BadModelCase{"SameNameTwiceBesideOtherNodes",
+                     Opset17("net (float[2] x, float[2] w) => (float[2] y) { y = Add(x, w) y2 = "
+                             "Relu(w) y2 = Neg(y) }"),
+                     kInvalid, "'y2': the name is defined twice"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(ImportOnnx, LimitsAreEnforced) {
@@ -351,6 +408,11 @@ TEST(ImportOnnx, LimitsAreEnforced) {
   EXPECT_THAT(ImportText(text, {.max_nodes = 1}), StatusIs(kExhausted, HasSubstr("nodes")));
   EXPECT_THAT(ImportText(text, {.max_model_bytes = 10}), StatusIs(kExhausted, HasSubstr("bytes")));
   EXPECT_THAT(ImportText(text, {.max_rank = 0}), StatusIs(kExhausted, HasSubstr("rank")));
+  EXPECT_THAT(ImportText(text, {.max_dim = 1}), StatusIs(kExhausted, HasSubstr("dimension 2")));
+  const std::string weights =
+      Opset17("net (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { y = Add(x, w) }");
+  EXPECT_THAT(ImportText(weights, {.max_tensor_bytes = 7}),
+              StatusIs(kExhausted, HasSubstr("'w': has 8 bytes")));
 }
 
 // --- nested graphs ----------------------------------------------------------------------------
