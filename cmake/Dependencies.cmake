@@ -1,7 +1,23 @@
 # Every third-party library and its version, in one place. All are Debian 13 packages.
 find_package(absl 20240722 REQUIRED)
 find_package(dnnl 3.7 REQUIRED)
-find_package(OpenMP REQUIRED)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  find_package(OpenMP REQUIRED)
+else()
+  # oneDNN brings GCC's OpenMP, and two of them in one process do not go together: Clang (the fuzz
+  # preset) compiles our parallel loops as plain ones. It cannot read GCC's header.
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/gomp/omp.h @ONLY CONTENT [[
+extern "C" {
+void omp_set_num_threads(int);
+int omp_get_max_threads(void);
+int omp_get_num_threads(void);
+int omp_get_thread_num(void);
+}
+]])
+  add_library(OpenMP::OpenMP_CXX INTERFACE IMPORTED)
+  target_include_directories(OpenMP::OpenMP_CXX INTERFACE ${PROJECT_BINARY_DIR}/gomp)
+  target_link_libraries(OpenMP::OpenMP_CXX INTERFACE gomp)
+endif()
 find_package(OpenSSL 3 REQUIRED)
 find_package(Protobuf 3.21 REQUIRED)
 find_package(ONNX 1.17 REQUIRED)

@@ -1,10 +1,18 @@
 # halftone_library(NAME DEPS ...)  every .cc of this folder (but main.cc) is target halftone::NAME
 # halftone_test(NAME DEPS ... [LABELS ...])  tests/unit/<folder>/*_test.cc: one binary, one ctest entry
 # halftone_program(NAME SRCS ... DEPS ...)
+# halftone_fuzz(NAME SRCS ... DEPS ...)  tests/fuzz/NAME_fuzz.cc, see there
 add_library(halftone_options INTERFACE)
 # GCC 14 sees uninitialised bytes in every absl::InlinedVector that it inlines: a false alarm.
 target_compile_options(halftone_options INTERFACE -Wall -Wextra -Werror -Wno-sign-compare
-  -Wno-missing-field-initializers -Wno-maybe-uninitialized -ffp-contract=off)
+  -Wno-missing-field-initializers -ffp-contract=off)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(halftone_options INTERFACE -Wno-maybe-uninitialized)
+else()
+  # GCC's warnings are the rule; Clang is here for its fuzzer. It cannot clone function templates,
+  # and the resolvers of clones would run before the sanitizers are ready.
+  target_compile_options(halftone_options INTERFACE -Wno-error "-Dtarget_clones(...)=")
+endif()
 target_include_directories(halftone_options INTERFACE ${PROJECT_SOURCE_DIR})
 if(HALFTONE_SANITIZE)
   target_compile_options(halftone_options INTERFACE -fsanitize=${HALFTONE_SANITIZE}
@@ -56,5 +64,22 @@ function(halftone_test name)
   endif()
   # The long ones start first, so that none of them runs alone at the end.
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT}
+    ENVIRONMENT "ASAN_OPTIONS=allow_user_poisoning=0:detect_leaks=0")
+endfunction()
+
+# With the `fuzz` preset (clang) this is a libFuzzer program, fuzz_NAME. Everywhere else it is the
+# test fuzz_NAME, which runs once over tests/fuzz/regressions/NAME/*: what was found stays fixed.
+function(halftone_fuzz name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_executable(fuzz_${name} ${name}_fuzz.cc ${ARG_SRCS})
+  target_link_libraries(fuzz_${name} PRIVATE halftone_options ${ARG_DEPS})
+  if(HALFTONE_SANITIZE MATCHES "fuzzer")
+    target_sources(fuzz_${name} PRIVATE wire_mutator.cc custom_mutator.cc)
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    return()
+  endif()
+  target_sources(fuzz_${name} PRIVATE replay_main.cc)
+  add_test(NAME fuzz_${name} COMMAND fuzz_${name} ${CMAKE_CURRENT_SOURCE_DIR}/regressions/${name})
+  set_tests_properties(fuzz_${name} PROPERTIES LABELS asan-ubsan TIMEOUT 120
     ENVIRONMENT "ASAN_OPTIONS=allow_user_poisoning=0:detect_leaks=0")
 endfunction()
