@@ -157,7 +157,7 @@ struct OpDef {
   Arity inputs, outputs;
   InferFn infer;
   EvalFn eval;
-  TypeSet types = 0;  // of input 0, checked before `infer` runs; 0: there is no input
+  TypeSet types = 0;  // of input 0, checked before `infer` runs; 0: no input, or a composition
   QuantBehavior quant = QuantBehavior::kFloatOnly;
   Tolerance tolerance = kRounding;
 };
