@@ -62,7 +62,7 @@ struct InferOutcome {
 class InferTicket {
  public:
   virtual ~InferTicket() = default;
-  // `done` is called soon with CANCELLED, unless the run has begun; at most once in any case.
+  // `done` is called soon with CANCELLED, unless the run is almost over; at most once in any case.
   virtual void Cancel() = 0;
 };
 

@@ -15,8 +15,9 @@ constexpr absl::Duration kIdleDropInterval = absl::Seconds(5);
 class PlanContext final : public RunContext {
  public:
   explicit PlanContext(std::shared_ptr<const Plan> plan) : context_(std::move(plan)) {}
-  absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs) override {
-    return context_.Run(inputs);
+  absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs,
+                                          const std::function<absl::Status()>& stop) override {
+    return context_.Run(inputs, stop);
   }
   int64_t arena_bytes() const override { return context_.arena_bytes(); }
 
@@ -137,7 +138,9 @@ void Scheduler::RunOne(Worker& worker, Queued queued) {
   if (!dead.ok()) return Finish(std::move(queued), dead);
   RunContext& context = ContextFor(worker, queued.work);
   const absl::Time start = options_.clock->Now();
-  WorkResult result{.outputs = context.Run(queued.work.inputs), .queue = start - queued.since};
+  const auto stop = [&] { return WhyDead(queued, "while it ran"); };
+  WorkResult result{.outputs = context.Run(queued.work.inputs, stop),
+                    .queue = start - queued.since};
   result.compute = options_.clock->Now() - start;
   PublishArenas(worker);
   {
@@ -200,16 +203,16 @@ std::vector<Scheduler::Queued> Scheduler::TakeDead() {
   return dead;
 }
 
-absl::Status Scheduler::WhyDead(const Queued& queued) const {
+absl::Status Scheduler::WhyDead(const Queued& queued, absl::string_view where) const {
   const absl::Time now = options_.clock->Now();
   if (now >= queued.work.deadline) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("the request's deadline passed in the queue, after ",
-                     absl::FormatDuration(now - queued.since)));
+    return absl::DeadlineExceededError(absl::StrCat("the request's deadline passed ", where,
+                                                    ", after ",
+                                                    absl::FormatDuration(now - queued.since)));
   }
   // After the deadline: gRPC reports an expired deadline as a cancellation too.
   if (queued.work.cancelled && queued.work.cancelled()) {
-    return absl::CancelledError("the client cancelled the request while it waited in the queue");
+    return absl::CancelledError(absl::StrCat("the client cancelled the request ", where));
   }
   return absl::OkStatus();
 }

@@ -21,6 +21,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -33,7 +34,9 @@ namespace halftone {
 class RunContext {
  public:
   virtual ~RunContext() = default;
-  virtual absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs) = 0;
+  // As Context::Run.
+  virtual absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs,
+                                                  const std::function<absl::Status()>& stop) = 0;
   virtual int64_t arena_bytes() const = 0;
 };
 
@@ -60,9 +63,9 @@ struct Work {
   std::shared_ptr<const Plan> plan;
   std::string variant_id;  // for ArenaBytes
   std::vector<Tensor> inputs;
-  // DEADLINE_EXCEEDED when it is reached in the queue. A run that began is not interrupted.
+  // DEADLINE_EXCEEDED when it is reached, in the queue or between two steps of the run.
   absl::Time deadline = absl::InfiniteFuture();
-  std::function<bool()> cancelled;  // CANCELLED when true before the run; may be empty
+  std::function<bool()> cancelled;  // CANCELLED when true, likewise; may be empty
   absl::AnyInvocable<void(WorkResult)> done;
 };
 
@@ -110,7 +113,7 @@ class Scheduler {
   void PublishArenas(Worker& worker);
   // Removes work that need not run any more.
   std::vector<Queued> TakeDead() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status WhyDead(const Queued& queued) const;
+  absl::Status WhyDead(const Queued& queued, absl::string_view where = "in the queue") const;
   absl::Duration RetryHint() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void Finish(Queued queued, absl::Status status);
 

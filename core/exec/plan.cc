@@ -261,7 +261,8 @@ struct Context::Impl {
   absl::StatusOr<Instance*> Bind(const SpecializationPtr& specialization);
   absl::Status Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes);
   void ReleaseUnused(const Program& program);
-  absl::StatusOr<std::vector<Tensor>> Execute(Instance& instance, absl::Span<const Tensor> inputs);
+  absl::StatusOr<std::vector<Tensor>> Execute(Instance& instance, absl::Span<const Tensor> inputs,
+                                              const StopFn& stop);
 
   std::shared_ptr<const Plan> plan;
   dnnl::stream stream;
@@ -348,7 +349,8 @@ absl::StatusOr<Instance*> Context::Impl::Bind(const SpecializationPtr& specializ
 }
 
 absl::StatusOr<std::vector<Tensor>> Context::Impl::Execute(Instance& instance,
-                                                           absl::Span<const Tensor> inputs) {
+                                                           absl::Span<const Tensor> inputs,
+                                                           const StopFn& stop) {
   const Program& program = instance.specialization->program();
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     const ProgramBuffer& b = program.buffers[i];
@@ -359,6 +361,7 @@ absl::StatusOr<std::vector<Tensor>> Context::Impl::Execute(Instance& instance,
   for (size_t i = 0; i < instance.steps.size(); ++i) {
     using Clock = std::chrono::steady_clock;
     const auto begin = profile ? Clock::now() : Clock::time_point();
+    if (stop) HT_RETURN_IF_ERROR(stop());
     if (absl::Status status = instance.steps[i](); !status.ok()) {
       return Annotate(
           status, absl::StrCat(program.steps[i].info.op, " '", program.steps[i].info.node, "'"));
@@ -389,7 +392,8 @@ Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 Context::~Context() = default;
 
-absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs) {
+absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs,
+                                                 const StopFn& stop) {
   const Signature& signature = impl_->plan->signature();
   if (inputs.size() != signature.inputs.size()) {
     return absl::InvalidArgumentError(
@@ -404,10 +408,11 @@ absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs
     }
     shapes.push_back(inputs[i].shape());
   }
+  const ScopedEvalStop scope(stop);
   HT_ASSIGN_OR_RETURN(const SpecializationPtr s, impl_->plan->impl_->Specialize(shapes));
   HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Bind(s));
   if (impl_->profile) impl_->profiled = instance;
-  return impl_->Execute(*instance, inputs);
+  return impl_->Execute(*instance, inputs, stop);
 }
 
 int64_t Context::arena_bytes() const {

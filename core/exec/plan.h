@@ -12,6 +12,7 @@
 #define HALFTONE_CORE_EXEC_PLAN_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -82,8 +83,10 @@ class Context {
   ~Context();
 
   // Inputs in signature order. InvalidArgument when type or shape does not fit the signature.
-  // The results own their bytes.
-  absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs);
+  // The results own their bytes. `stop`, if given, is asked between steps and inside of loops; an
+  // error ends the run with it.
+  absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs,
+                                          const std::function<absl::Status()>& stop = nullptr);
   // Bytes of arena and scratch that this context holds now.
   int64_t arena_bytes() const;
   // Per-step times accumulate from here on. For benchmarks: costs a clock read per step.

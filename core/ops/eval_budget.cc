@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
 thread_local EvalBudget left = {kUnlimited, kUnlimited};
+thread_local const StopFn* stop_fn = nullptr;
 
 absl::Status Spend(int64_t& left, int64_t amount, absl::string_view unit) {
   if (left == kUnlimited) return absl::OkStatus();
@@ -130,7 +131,18 @@ ScopedEvalBudget::~ScopedEvalBudget() {
           rest(outer_left_.bytes, granted_.bytes, left.bytes)};
 }
 
-absl::Status SpendWork(int64_t work) { return Spend(left.work, work, "operations"); }
+ScopedEvalStop::ScopedEvalStop(const StopFn& stop) : outer_(stop_fn) {
+  if (stop) stop_fn = &stop;
+}
+
+ScopedEvalStop::~ScopedEvalStop() { stop_fn = outer_; }
+
+absl::Status SpendWork(int64_t work) {
+  if (stop_fn != nullptr) {
+    if (absl::Status s = (*stop_fn)(); !s.ok()) return s;
+  }
+  return Spend(left.work, work, "operations");
+}
 absl::Status SpendBytes(int64_t bytes) { return Spend(left.bytes, bytes, "bytes"); }
 
 int64_t EstimateWork(const Node& node, absl::Span<const Tensor* const> inputs,

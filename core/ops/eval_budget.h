@@ -8,6 +8,7 @@
 #define HALFTONE_CORE_OPS_EVAL_BUDGET_H_
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -36,8 +37,23 @@ class ScopedEvalBudget {
   const EvalBudget granted_;
 };
 
+// Asked before each node that this thread evaluates while it exists: an error ends the evaluation
+// with it, inside of loops too. `stop` must live as long; an inner one is asked instead of the
+// outer.
+using StopFn = std::function<absl::Status()>;
+class ScopedEvalStop {
+ public:
+  explicit ScopedEvalStop(const StopFn& stop);
+  ~ScopedEvalStop();
+  ScopedEvalStop(const ScopedEvalStop&) = delete;
+  ScopedEvalStop& operator=(const ScopedEvalStop&) = delete;
+
+ private:
+  const StopFn* const outer_;
+};
+
 // Take from this thread's budget; RESOURCE_EXHAUSTED, and nothing is taken, when it is too small.
-// Without a budget everything is granted.
+// Without a budget everything is granted. SpendWork also asks whether to stop.
 absl::Status SpendWork(int64_t work);
 absl::Status SpendBytes(int64_t bytes);
 

@@ -33,7 +33,7 @@ class Builder {
   Builder(const Graph& fp32, QuantSpec spec, const BuildOptions& options)
       : fp32_(fp32),
         options_(options),
-        runner_(options.runner ? options.runner : PlanRunner(options.threads)) {
+        runner_(options.runner ? options.runner : PlanRunner(options.threads, options.cancelled)) {
     built_.spec = std::move(spec);
   }
 
@@ -105,7 +105,8 @@ class Builder {
   // One thread, whatever `threads` says: how sums are split among threads may change the last bits
   // of a range, and the variant's bytes must not depend on that.
   absl::StatusOr<RangeMap> CalibrateRanges() {
-    const GraphRunner runner = options_.runner ? options_.runner : PlanRunner(1);
+    const GraphRunner runner =
+        options_.runner ? options_.runner : PlanRunner(1, options_.cancelled);
     return Calibrate(built_.graph, ValuesToCalibrate(built_.graph, built_.spec), *samples_, runner,
                      Teller("calibrate", 0, 0.4));
   }

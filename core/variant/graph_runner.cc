@@ -8,15 +8,20 @@
 
 namespace halftone {
 
-GraphRunner PlanRunner(int threads) {
-  return [threads](Graph graph) -> absl::StatusOr<RunnableGraph> {
+GraphRunner PlanRunner(int threads, std::function<bool()> cancelled) {
+  const auto stop = [cancelled = std::move(cancelled)] {
+    return cancelled && cancelled() ? absl::CancelledError("the run was cancelled")
+                                    : absl::OkStatus();
+  };
+  return [threads, stop](Graph graph) -> absl::StatusOr<RunnableGraph> {
     SetIntraOpThreads(threads);
     // Inputs of few shapes come here; what is measured is one specialisation.
     HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
                         Plan::Create(std::move(graph), {.threads = threads}));
     auto context = std::make_shared<Context>(plan);
     return RunnableGraph{
-        .run = [context](absl::Span<const Tensor> inputs) { return context->Run(inputs); },
+        .run = [context,
+                stop](absl::Span<const Tensor> inputs) { return context->Run(inputs, stop); },
         .resident_bytes =
             [plan] {
               const PlanMemory memory = plan->memory();

@@ -24,8 +24,9 @@ struct RunnableGraph {
 
 using GraphRunner = std::function<absl::StatusOr<RunnableGraph>(Graph)>;
 
-// Plan and Context. Sets the intra-op threads of the thread that calls it.
-GraphRunner PlanRunner(int threads);
+// Plan and Context. Sets the intra-op threads of the thread that calls it. A run ends with
+// CANCELLED once `cancelled`, if given, says so.
+GraphRunner PlanRunner(int threads, std::function<bool()> cancelled = nullptr);
 
 }  // namespace halftone
 

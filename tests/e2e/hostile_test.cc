@@ -279,6 +279,34 @@ TEST_F(Hostile, ExpiredDeadlinesAreDeadlineExceeded) {
             grpc::DEADLINE_EXCEEDED);
 }
 
+TEST_F(Hostile, EndlessLoopsEndAtTheDeadlineAndFreeTheirWorkers) {
+  ASSERT_TRUE(live_
+                  ->Upload("endless", Onnx("g (float[2] x) => (float[2] y) {\n"
+                                           "trips = Constant <value_int = 4611686018427387904> ()\n"
+                                           "more = Constant <value = bool {1}> ()\n"
+                                           "y = Loop (trips, more, x) <body = b (int64 i, bool go, "
+                                           "float[2] a) => (bool on, float[2] n) {\n"
+                                           "on = Identity(go)\n n = Relu(a)\n}>\n}"))
+                  .ok());
+  for (int i = 0; i < 8; ++i) {  // more than there are workers
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(200));
+    v1::InferRequest request;
+    request.set_model("endless");
+    v1::Tensor* x = request.add_inputs();
+    x->set_type(v1::DATA_TYPE_FP32);
+    x->add_shape(2);
+    x->set_data(std::string(8, '\0'));
+    v1::InferResponse response;
+    EXPECT_EQ(live_->inference->Infer(&context, request, &response).error_code(),
+              grpc::DEADLINE_EXCEEDED);
+  }
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  v1::InferResponse response;
+  EXPECT_TRUE(live_->inference->Infer(&context, MlpRequest("good", 1), &response).ok());
+}
+
 TEST_F(Hostile, OpenInferenceTimeoutIsHonoured) {
   inference::ModelInferRequest request;
   request.set_model_name("good");

@@ -36,12 +36,14 @@ struct Fakes {
    public:
     explicit Echo(Fakes& fakes) : fakes_(fakes) { ++fakes_.alive; }
     ~Echo() override { --fakes_.alive; }
-    absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs) override {
+    absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs,
+                                            const std::function<absl::Status()>& stop) override {
       ++fakes_.runs;
       if (fakes_.entered != nullptr && !fakes_.entered->HasBeenNotified()) {
         fakes_.entered->Notify();
       }
       if (fakes_.gate != nullptr) fakes_.gate->WaitForNotification();
+      if (absl::Status s = stop(); !s.ok()) return s;
       return std::vector<Tensor>(inputs.begin(), inputs.end());
     }
     int64_t arena_bytes() const override { return 100; }
@@ -194,6 +196,27 @@ TEST_F(BusyScheduler, DropsCancelledWorkBeforeRunningIt) {
   gate_.Notify();
   EXPECT_THAT(Wait(index).outputs, StatusIs(kCancelled));
   EXPECT_EQ(fakes_.runs, 1);
+}
+
+TEST(RunningWork, EndsBetweenStepsAtItsDeadline) {
+  FakeClock clock;
+  Fakes fakes;
+  absl::Notification gate, entered, done;
+  fakes.gate = &gate;
+  fakes.entered = &entered;
+  Scheduler scheduler({.workers = 1, .clock = &clock}, fakes.Maker());
+  WorkResult result;
+  scheduler.Submit({.plan = FakePlan(),
+                    .deadline = clock.Now() + absl::Milliseconds(5),
+                    .done = [&](WorkResult r) {
+                      result = std::move(r);
+                      done.Notify();
+                    }});
+  entered.WaitForNotification();
+  clock.Advance(absl::Milliseconds(5));
+  gate.Notify();
+  done.WaitForNotification();
+  EXPECT_THAT(result.outputs, StatusIs(kDeadlineExceeded, HasSubstr("while it ran")));
 }
 
 TEST_F(BusyScheduler, MakesRoomByDroppingDeadWork) {
