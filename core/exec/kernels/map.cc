@@ -220,6 +220,8 @@ Rows MakeRows() {
   Unary<[](float x) { return std::exp(x); }, float>(r, "Exp");
   Unary<[](float x) { return std::log(x); }, float>(r, "Log");
   Unary<[](float x) { return std::erf(x); }, float>(r, "Erf");
+  Unary<[](float x) { return std::max(x, 0.0f) + std::log1p(std::exp(-std::abs(x))); }, float>(
+      r, "Softplus");
   Unary<[](float x) { return std::sin(x); }, float>(r, "Sin");
   Unary<[](float x) { return std::cos(x); }, float>(r, "Cos");
   Unary<[](float x) { return std::tan(x); }, float>(r, "Tan");

@@ -56,6 +56,7 @@ const Table& Rules() {
         "Floor",
         "Ceil",
         "Softsign",
+        "Softplus",
         "Erf",
         "Sin",
         "Cos",

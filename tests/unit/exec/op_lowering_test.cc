@@ -29,7 +29,7 @@ const OpCase kOpCases[] = {
     {"Abs", [](Graph& g, Value* x) { return Apply(g, "Abs", {x}); }, "eltwise"},
     {"Neg", [](Graph& g, Value* x) { return Apply(g, "Neg", {x}); }, "eltwise"},
     {"Round", [](Graph& g, Value* x) { return Apply(g, "Round", {x}); }, "eltwise"},
-    {"Softplus", [](Graph& g, Value* x) { return Apply(g, "Softplus", {x}); }, "eltwise"},
+    {"Softplus", [](Graph& g, Value* x) { return Apply(g, "Softplus", {x}); }, "map"},
     {"HardSigmoid", [](Graph& g, Value* x) { return Apply(g, "HardSigmoid", {x}); }, "eltwise"},
     {"Elu", [](Graph& g, Value* x) { return Apply(g, "Elu", {x}); }, "eltwise"},
     {"Clip6",
