@@ -4,8 +4,8 @@
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <optional>
@@ -90,11 +90,11 @@ absl::Status CheckGraphSize(const onnx::GraphProto& graph, const ImportOptions& 
   return absl::OkStatus();
 }
 
-// Of the last ONNX release with this IR version: what a file without opset imports was written for.
+// Of the last ONNX release with this IR version, as far as the table goes: what a file without
+// opset imports was written for.
 int NewestOpsetOf(int64_t ir_version) {
-  constexpr int kOpsets[] = {8, 9, 10, 11, 14, 18, 20, 22};
-  static_assert(std::size(kOpsets) == kMaxIrVersion - kMinIrVersion + 1);
-  return kOpsets[ir_version - kMinIrVersion];
+  constexpr std::array kOpsets = {8, 9, 10, 11, 14, 18, 20, 22};  // from kMinIrVersion on
+  return kOpsets[std::min<size_t>(ir_version - kMinIrVersion, kOpsets.size() - 1)];
 }
 
 // Domains of operators that the table has may go unmentioned.

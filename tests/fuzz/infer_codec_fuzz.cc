@@ -115,7 +115,7 @@ std::vector<std::string> FuzzWords() {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   // Says at length that a string is not UTF-8.
-  static const auto* const silence = google::protobuf::SetLogHandler(nullptr);
+  static const auto silence = google::protobuf::SetLogHandler(nullptr);
   (void)silence;
   halftone::v1::InferRequest own;
   if (own.ParseFromArray(data, static_cast<int>(size))) halftone::TryOwnProtocol(own);
