@@ -110,8 +110,10 @@ TEST_F(Hostile, UploadWithAnAbsurdInputShape) {
   auto* type = model.mutable_graph()->mutable_input(0)->mutable_type()->mutable_tensor_type();
   type->mutable_shape()->clear_dim();
   type->mutable_shape()->add_dim()->set_dim_value(int64_t{1} << 62);
-  Expect(live_->Upload("absurd", model.SerializeAsString()), grpc::INVALID_ARGUMENT,
-         "4611686018427387904");
+  Expect(live_->Upload("absurd", model.SerializeAsString()), grpc::RESOURCE_EXHAUSTED,
+         "input 'x': has dimension 4611686018427387904, the limit is");
+  type->mutable_shape()->mutable_dim(0)->set_dim_value(-7);
+  Expect(live_->Upload("negative", model.SerializeAsString()), grpc::INVALID_ARGUMENT, "-7");
 }
 
 TEST_F(Hostile, UploadWithAbsurdWeights) {
