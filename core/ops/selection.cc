@@ -333,8 +333,7 @@ constexpr OpDef TopK(int since, Arity inputs) {
 }
 
 constexpr OpDef Unique() {
-  OpDef row =
-      ExactRow("Unique", 11, {1, 1}, InferUnique, Widened<EvalUnique>, kWholeByteTypes);
+  OpDef row = ExactRow("Unique", 11, {1, 1}, InferUnique, Widened<EvalUnique>, kWholeByteTypes);
   row.outputs = {1, 4};
   return row;
 }

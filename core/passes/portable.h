@@ -8,8 +8,8 @@
 
 namespace halftone {
 
-// Operators that are compositions (see core/ops/composite.h) → their bodies in ai.onnx, which raises
-// the graph's opset. Nodes in nested graphs stay.
+// Operators that are compositions (see core/ops/composite.h) → their bodies in ai.onnx, which
+// raises the graph's opset. Nodes in nested graphs stay.
 absl::StatusOr<bool> ExpandComposites(Graph& graph);
 
 // Transpose of a Transpose → one.
