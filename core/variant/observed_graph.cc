@@ -25,6 +25,7 @@ absl::StatusOr<ObservedGraph> ObservedGraph::Create(const Graph& graph,
   for (const std::string& name : names) {
     Value* v = clone.FindValue(name);
     if (v == nullptr || v->is_constant() || v->type().type != DataType::kF32) continue;
+    if (!v->type().shape) continue;  // no output may have an unknown rank (what an If gives)
     if (v->is_input()) {
       out.from_input_[name] = IndexOf(clone.inputs(), v);
       continue;
