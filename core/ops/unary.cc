@@ -134,8 +134,12 @@ constexpr auto kMakeGelu = [](const Attributes& a) {
 };
 constexpr auto kMakeShrink = [](const Attributes& a) {
   return [bias = a.Float("bias", 0.0f), lambd = a.Float("lambd", 0.5f)]<typename T>(T x) -> T {
-    if (static_cast<float>(x) < -lambd) return static_cast<T>(x + bias);
-    if (static_cast<float>(x) > lambd) return static_cast<T>(x - bias);
+    const auto plus = [x](float by) {
+      if constexpr (std::is_integral_v<T>) return Saturate<T>(static_cast<double>(x) + by);
+      return static_cast<T>(x + by);
+    };
+    if (static_cast<float>(x) < -lambd) return plus(bias);
+    if (static_cast<float>(x) > lambd) return plus(-bias);
     return T{0};
   };
 };

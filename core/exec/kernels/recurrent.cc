@@ -91,7 +91,9 @@ const PanelFn kPanel = ChoosePanel();
 // Cephes' expf: within 2 ulp where the result is normal.
 inline float Exp(float x) {
   x = std::min(std::max(x, -87.0f), 88.0f);
-  const float n = (x * 1.44269504088896341f + 12582912.0f) - 12582912.0f;  // nearest integer
+  constexpr float kShift = 12582912.0f;  // leaves the nearest integer in the low bits
+  const float shifted = x * 1.44269504088896341f + kShift;
+  const float n = shifted - kShift;
   const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
@@ -100,7 +102,10 @@ inline float Exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   const float y = p * r * r + r + 1.0f;
-  return y * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
+  // From the bits and not by a cast of n, which may be NaN.
+  const uint32_t exponent =
+      std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(kShift) + 127u;
+  return y * std::bit_cast<float>(exponent << 23);
 }
 
 inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }

@@ -112,7 +112,8 @@ struct MapMatch {
   std::vector<const Value*> inputs;
 };
 MapMatch MatchMap(const Node& node) {
-  const absl::string_view op = node.op() == "CastLike" ? "Cast" : node.op();
+  absl::string_view op = node.op();
+  if (op == "CastLike") op = "Cast";
   MapMatch m{.inputs = {node.inputs().begin(), node.inputs().end()}};
   if (op == "Cast") m.inputs.resize(1);
   const int inputs = static_cast<int>(m.inputs.size());
