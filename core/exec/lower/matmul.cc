@@ -252,14 +252,13 @@ Operand ReadOperand(ProgramBuilder& b, const Value* value, size_t rank, bool str
   const Place place = value->is_constant() ? Place{} : b.PlaceOf(value);
   if (strided && !value->is_constant() && place.type == DataType::kF32) {
     Shape strides = place.view ? place.view->strides : StridesFor(o.shape, place.layout);
-    // Any stride reaches a dimension of size 1. One that steps beyond the others cannot be taken
-    // for the distance of rows.
+    // Any stride reaches a dimension of size 1, but oneDNN 3.7.2 draws conclusions from it: equal
+    // to that of the rows, it is taken for their distance; beyond that of an outer dimension, the
+    // batches of a broadcast product go astray. Stepping over all that lies inside is safe.
     int64_t extent = 1;
-    for (size_t i = 0; i < strides.size(); ++i) {
-      if (o.shape[i] != 1) extent = std::max(extent, strides[i] * o.shape[i]);
-    }
-    for (size_t i = 0; i < strides.size(); ++i) {
-      if (o.shape[i] == 1) strides[i] = i + 1 == strides.size() ? 1 : extent;
+    for (size_t i = strides.size(); i-- > 0;) {
+      if (o.shape[i] == 1) strides[i] = extent;
+      extent = std::max(extent, strides[i] * o.shape[i]);
     }
     if (TakesStrides(o.shape, strides)) {
       o.strides = strides;

@@ -398,6 +398,24 @@ TEST(BatchMatMulLowering, TransposedOperandsOfEveryBatch) {
   }
 }
 
+// A view whose batches lie apart times one matrix for all of them.
+TEST(BatchMatMulLowering, HalvesOfRowsTimesOneMatrix) {
+  for (const int64_t rows : {1, 3}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32({4, 2, rows, 5}));
+    Node* split =
+        g.AddNode({.op = "Split",
+                   .inputs = {x, g.AddConstant("sizes", Tensor::Of<int64_t>({2}, {1, 1}))},
+                   .outputs = {"left", "right"},
+                   .attributes = {{"axis", int64_t{1}}}});
+    g.AddOutput(split->output(0));
+    Value* w = g.AddConstant("w", RandomF32({1, 5, 6}, 2));
+    g.AddOutput(Apply(g, "MatMul", {split->output(1), w}));
+    const Outcome o = Compare(std::move(g), {RandomF32({4, 2, rows, 5}, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << rows << "\n" << Steps(o);
+  }
+}
+
 TEST(BatchMatMulLowering, VectorsOnEitherSide) {
   const std::vector<std::pair<Shape, Shape>> cases = {
       {{6, 5}, {5}}, {{5}, {5, 4}}, {{5}, {5}}, {{2, 6, 5}, {5}}, {{5}, {3, 5, 4}}};
