@@ -128,6 +128,8 @@ class ProgramBuilder {
   absl::StatusOr<BufferId> ConvertPlace(const Value* value, const Place& from, Layout layout,
                                         DataType stored);
   void NoteUse(BufferId id);
+  // So many more readers of the value are still to come, wherever it is stored.
+  void ChangeUses(const Value* value, int by);
 
   LoweringOptions options_;
   WeightStore& weights_;

@@ -209,7 +209,18 @@ absl::StatusOr<BufferId> ProgramBuilder::Fetch(const Value* value, Layout layout
   }
   HT_ASSIGN_OR_RETURN(const BufferId id, ConvertPlace(value, place, layout, stored));
   converted_[value].push_back({id, layout, stored});
+  buffer_pending_[id] += pending_uses_[value];  // later readers find it, too
   return id;
+}
+
+void ProgramBuilder::ChangeUses(const Value* value, int by) {
+  pending_uses_[value] += by;
+  if (const auto it = places_.find(value); it != places_.end()) {
+    buffer_pending_[it->second.buffer] += by;
+  }
+  if (const auto it = converted_.find(value); it != converted_.end()) {
+    for (const Place& p : it->second) buffer_pending_[p.buffer] += by;
+  }
 }
 
 absl::StatusOr<BufferId> ProgramBuilder::ConvertPlace(const Value* value, const Place& from,
@@ -271,8 +282,7 @@ absl::Status ProgramBuilder::LowerAlone(Node* node) {
   const Unit unit = SingleUnit(node);
   for (const Value* in : unit.inputs) {
     // Its reader was a fused unit that counted other values; never overwrite what it reads here.
-    ++pending_uses_[in];
-    if (const auto it = places_.find(in); it != places_.end()) ++buffer_pending_[it->second.buffer];
+    ChangeUses(in, 1);
   }
   for (const Value* out : node->outputs()) {
     if (out != nullptr && pending_uses_[out] == 0) pending_uses_[out] = 2;
@@ -331,10 +341,7 @@ absl::Status ProgramBuilder::LowerUnit(const Unit& unit) {
     HT_RETURN_IF_ERROR(
         Annotate(LowerReference(*this, *unit.anchor, reasons), Describe(*unit.anchor)));
   }
-  for (const Value* v : unit.inputs) {
-    --pending_uses_[v];
-    if (const auto it = places_.find(v); it != places_.end()) --buffer_pending_[it->second.buffer];
-  }
+  for (const Value* v : unit.inputs) ChangeUses(v, -1);
   return absl::OkStatus();
 }
 

@@ -416,6 +416,19 @@ TEST(BatchMatMulLowering, HalvesOfRowsTimesOneMatrix) {
   }
 }
 
+// The dense copy of a view that a reshape asks for is also what later readers of the view get.
+TEST(Aliasing, WorkInPlaceSparesCopiesThatOthersRead) {
+  Graph g = NewGraph();
+  Value* x = g.AddInput("x", F32({2, 4, 3}));
+  Value* t = Apply(g, "Transpose", {x}, {{"perm", std::vector<int64_t>{1, 0, 2}}});
+  Value* flat = Apply(g, "Reshape", {t, g.AddConstant("s", Tensor::Of<int64_t>({2}, {8, 3}))});
+  g.AddOutput(t);
+  g.AddOutput(Apply(g, "Softplus", {flat}));
+  g.AddOutput(Apply(g, "Relu", {flat}));
+  const Outcome o = Compare(std::move(g), {RandomF32({2, 4, 3}, 1)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
 TEST(BatchMatMulLowering, VectorsOnEitherSide) {
   const std::vector<std::pair<Shape, Shape>> cases = {
       {{6, 5}, {5}}, {{5}, {5, 4}}, {{5}, {5}}, {{2, 6, 5}, {5}}, {{5}, {3, 5, 4}}};
