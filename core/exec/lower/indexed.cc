@@ -103,9 +103,10 @@ absl::StatusOr<bool> LowerIndexed(ProgramBuilder& b, const Unit& unit, std::stri
   const Shape from = b.ShapeOf(x), to = b.ShapeOf(out);
   const int64_t n = ElementCount(to);
   const auto constant = [](const Value* v) { return v == nullptr || v->is_constant(); };
-  if (!WholeBytes(x) || !MovesBy(node) || n == 0 || ElementCount(from) == 0 || n > kMaxElements ||
+  if (!WholeBytes(x) || !MovesBy(node) || n == 0 || ElementCount(from) == 0 ||
+      std::max(n, ElementCount(from)) > kMaxElements ||
       !std::all_of(node.inputs().begin() + 1, node.inputs().end(), constant)) {
-    *reason = "arguments are not constant, or the element type is packed";
+    *reason = "arguments are not constant, the element type is packed, or the tensors are large";
     return false;
   }
   const absl::StatusOr<Tensor> positions = Positions(b, node);
