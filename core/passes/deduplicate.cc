@@ -91,7 +91,10 @@ bool Replace(Graph& graph, const Node& duplicate, const Node& original) {
   for (size_t i = 0; i < duplicate.outputs().size(); ++i) {
     Value* from = duplicate.outputs()[i];
     if (from == nullptr || (from->uses().empty() && !from->is_output())) continue;
-    graph.ReplaceUsesKeepingName(from, original.outputs()[i]);
+    Value* to = original.outputs()[i];
+    // A rank that the file says of one of them holds for both.
+    if (!to->type().shape) to->set_type(from->type());
+    graph.ReplaceUsesKeepingName(from, to);
     changed = true;
   }
   return changed;

@@ -26,6 +26,9 @@ def Resize(d, op):
         [None, "half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
         + (["half_pixel_symmetric"] if d.opset >= 19 else []))}
     if mode == "nearest":
+        # The symmetric positions of sizes that 5 and 3 make lie on whole numbers, up to the last bit.
+        if attributes["coordinate_transformation_mode"] == "half_pixel_symmetric":
+            attributes["coordinate_transformation_mode"] = "half_pixel"
         attributes["nearest_mode"] = d.Pick([None, "round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
     if mode == "cubic":
         attributes["cubic_coeff_a"] = d.Pick([None, -0.5])

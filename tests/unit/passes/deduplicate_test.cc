@@ -38,6 +38,21 @@ TEST(Deduplicate, AnOutputAndAnInnerValueMayMerge) {
   EXPECT_EQ(CountOp(RunPass(g, Deduplicate), "Neg"), 1);
 }
 
+TEST(Deduplicate, KeepsTheRankThatTheFileSaysOfAnOutput) {
+  Graph g;
+  g.opsets()[""] = 8;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{Dim("a"), Dim("b")}});
+  Value* inner = g.AddNode({.op = "Squeeze", .inputs = {x}, .outputs = {"inner"}})->output(0);
+  Value* y = g.AddNode({.op = "Squeeze", .inputs = {x}, .outputs = {"y"}})->output(0);
+  y->set_type({DataType::kF32, Dims{Dim()}});
+  g.AddOutput(g.AddNode({.op = "Relu", .inputs = {inner}, .outputs = {"z"}})->output(0));
+  g.AddOutput(y);
+  HT_ASSERT_OK_AND_ASSIGN(const bool changed, Deduplicate(g));
+  EXPECT_TRUE(changed);
+  ASSERT_TRUE(g.outputs()[1]->type().shape.has_value());
+  EXPECT_EQ(g.outputs()[1]->type().shape->size(), 1u);
+}
+
 TEST(Deduplicate, TypesAndShapesOfConstantsMakeADifference) {
   const Graph g = LoadText(R"(net (float[2] x) => (float[1, 2] y)
       <float[2] a = {1, 2}, float[1, 2] b = {1, 2}> { p = Add(x, a) y = Add(p, b) })");
