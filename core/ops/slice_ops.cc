@@ -201,7 +201,7 @@ absl::StatusOr<Margins> ReadMargins(const Context& c, const PadArguments& p, int
     axis = Axis(axis, rank);
     constexpr int64_t kMax = int64_t{1} << 40;
     const int64_t begin = p.pads.values[i], end = p.pads.values[i + count];
-    if (std::max(std::abs(begin), std::abs(end)) > kMax || begin < -kMax || end < -kMax) {
+    if (std::max(begin, end) > kMax || std::min(begin, end) < -kMax) {
       return c.Error(absl::StrCat("pads ", begin, " and ", end, " are out of range"));
     }
     out.begin[axis] = begin;
