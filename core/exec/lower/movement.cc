@@ -178,7 +178,8 @@ absl::StatusOr<bool> LowerSlice(ProgramBuilder& b, const Unit& unit, std::string
   const Shape shape = b.ShapeOf(x);
   const int64_t rank = static_cast<int64_t>(shape.size());
   const auto starts = InputOrAttribute(node, 1, "starts");
-  auto axes = InputOrAttribute(node, 3, "axes");
+  auto axes =
+      node.input(1) != nullptr ? ConstantInts(node.input(3)) : InputOrAttribute(node, 3, "axes");
   auto steps = ConstantInts(node.input(4));
   if (!starts || !WholeBytes(x) || (node.input(3) != nullptr && !axes) ||
       (node.input(4) != nullptr && !steps)) {

@@ -20,6 +20,12 @@ std::optional<std::vector<bool>> ReducedDimensions(const Node& node, size_t rank
   return reduced;
 }
 
+int64_t KeptElements(const Shape& shape, const std::vector<bool>& reduced) {
+  int64_t n = 1;
+  for (size_t i = 0; i < shape.size(); ++i) n *= reduced[i] ? 1 : shape[i];
+  return n;
+}
+
 // A channels-last tensor can be reduced as it is stored when the kept dimensions then come out in
 // their logical order, or are all there.
 bool WorksChannelsLast(const std::vector<bool>& reduced, bool keeps_rank) {
@@ -37,7 +43,9 @@ absl::StatusOr<bool> LowerReduce(ProgramBuilder& b, const Unit& unit, std::strin
   const Shape shape = b.ShapeOf(x), result_shape = b.ShapeOf(out);
   const ReduceFn run = FindReduce(node.op(), *x->type().type);
   const auto reduced = ReducedDimensions(node, shape.size());
-  if (run == nullptr || !reduced || ElementCount(shape) == 0) {
+  // Where `axes` is an input, an attribute of that name means nothing to inference.
+  if (run == nullptr || !reduced || ElementCount(shape) == 0 ||
+      ElementCount(result_shape) != KeptElements(shape, *reduced)) {
     *reason = run == nullptr ? "no loop for this type" : "axes or shape";
     return false;
   }
