@@ -9,14 +9,15 @@ target_compile_options(halftone_options INTERFACE -Wall -Wextra -Werror -Wno-sig
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(halftone_options INTERFACE -Wno-maybe-uninitialized)
 else()
-  # GCC's warnings are the rule; Clang is here for its fuzzer. It cannot clone function templates,
-  # and the resolvers of clones would run before the sanitizers are ready.
-  target_compile_options(halftone_options INTERFACE -Wno-error "-Dtarget_clones(...)=")
+  # GCC's warnings are the rule; Clang is here for its fuzzer.
+  target_compile_options(halftone_options INTERFACE -Wno-error)
 endif()
 target_include_directories(halftone_options INTERFACE ${PROJECT_SOURCE_DIR})
 if(HALFTONE_SANITIZE)
+  # The resolvers of function clones would run before the sanitizers are ready (and Clang cannot
+  # clone templates).
   target_compile_options(halftone_options INTERFACE -fsanitize=${HALFTONE_SANITIZE}
-    -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    -fno-omit-frame-pointer -fno-sanitize-recover=all "-Dtarget_clones(...)=")
   if(HALFTONE_SANITIZE MATCHES "undefined")
     # Debian's Abseil is built without sanitizers: its headers must not assume otherwise, and GCC
     # rejects its flat_hash_map as a constant expression under the null checks.
