@@ -52,6 +52,9 @@ constexpr Pair<v1::DataType, DataType> kTypes[] = {
 constexpr Pair<v1::WeightType, WeightType> kWeights[] = {
     {v1::WEIGHT_TYPE_FP32, WeightType::kF32},        {v1::WEIGHT_TYPE_FP16, WeightType::kF16},
     {v1::WEIGHT_TYPE_BF16, WeightType::kBF16},       {v1::WEIGHT_TYPE_INT8, WeightType::kI8},
+    {v1::WEIGHT_TYPE_INT16, WeightType::kI16},       {v1::WEIGHT_TYPE_UINT8, WeightType::kU8},
+    {v1::WEIGHT_TYPE_INT4, WeightType::kI4},         {v1::WEIGHT_TYPE_UINT4, WeightType::kU4},
+    {v1::WEIGHT_TYPE_TERNARY, WeightType::kTernary}, {v1::WEIGHT_TYPE_BINARY, WeightType::kBinary},
     {v1::WEIGHT_TYPE_UNSPECIFIED, WeightType::kF32},
 };
 constexpr Pair<v1::ActivationMode, ActivationMode> kActivations[] = {
@@ -59,15 +62,52 @@ constexpr Pair<v1::ActivationMode, ActivationMode> kActivations[] = {
     {v1::ACTIVATION_MODE_STATIC, ActivationMode::kStatic},
     {v1::ACTIVATION_MODE_DYNAMIC, ActivationMode::kDynamic},
     {v1::ACTIVATION_MODE_WEIGHT_ONLY, ActivationMode::kWeightOnly},
+    {v1::ACTIVATION_MODE_DYNAMIC_PER_TOKEN, ActivationMode::kDynamicPerToken},
+};
+constexpr Pair<v1::ActivationType, ActivationType> kActivationTypes[] = {
+    {v1::ACTIVATION_TYPE_UINT8, ActivationType::kU8},
+    {v1::ACTIVATION_TYPE_INT8, ActivationType::kI8},
+    {v1::ACTIVATION_TYPE_UINT16, ActivationType::kU16},
+    {v1::ACTIVATION_TYPE_INT16, ActivationType::kI16},
+    {v1::ACTIVATION_TYPE_UNSPECIFIED, ActivationType::kU8},
 };
 constexpr Pair<v1::QuantScheme, QuantScheme> kSchemes[] = {
     {v1::QUANT_SCHEME_SYMMETRIC, QuantScheme::kSymmetric},
     {v1::QUANT_SCHEME_AFFINE, QuantScheme::kAffine},
-    {v1::QUANT_SCHEME_UNSPECIFIED, QuantScheme::kSymmetric},
 };
 constexpr Pair<v1::CalibrationMethod, CalibrationMethod> kMethods[] = {
     {v1::CALIBRATION_METHOD_MIN_MAX, CalibrationMethod::kMinMax},
+    {v1::CALIBRATION_METHOD_MOVING_AVERAGE, CalibrationMethod::kMovingAverage},
+    {v1::CALIBRATION_METHOD_PERCENTILE, CalibrationMethod::kPercentile},
+    {v1::CALIBRATION_METHOD_ENTROPY, CalibrationMethod::kEntropy},
+    {v1::CALIBRATION_METHOD_MSE, CalibrationMethod::kMse},
     {v1::CALIBRATION_METHOD_UNSPECIFIED, CalibrationMethod::kMinMax},
+};
+constexpr Pair<v1::QuantizationLevel, Level> kLevels[] = {
+    {v1::QUANTIZATION_LEVEL_FAST, Level::kFast},
+    {v1::QUANTIZATION_LEVEL_BETTER, Level::kBetter},
+    {v1::QUANTIZATION_LEVEL_BEST, Level::kBest},
+    {v1::QUANTIZATION_LEVEL_UNSPECIFIED, Level::kFast},
+};
+constexpr Pair<v1::Technique, Technique> kTechniqueNames[] = {
+    {v1::TECHNIQUE_CLIP, Technique::kClip},
+    {v1::TECHNIQUE_EQUALIZE, Technique::kEqualize},
+    {v1::TECHNIQUE_BIAS_CORRECTION, Technique::kBiasCorrection},
+    {v1::TECHNIQUE_SMOOTH, Technique::kSmooth},
+    {v1::TECHNIQUE_GPTQ, Technique::kGptq},
+    {v1::TECHNIQUE_ADAROUND, Technique::kAdaRound},
+    {v1::TECHNIQUE_MIXED, Technique::kMixed},
+};
+constexpr Pair<v1::QuantizationPolicy, Policy> kPolicies[] = {
+    {v1::QUANTIZATION_POLICY_SIZE, Policy::kSize},
+    {v1::QUANTIZATION_POLICY_SPEED, Policy::kSpeed},
+    {v1::QUANTIZATION_POLICY_UNSPECIFIED, Policy::kSize},
+};
+constexpr Pair<v1::ComputeType, ComputeType> kComputeTypes[] = {
+    {v1::COMPUTE_TYPE_UNSPECIFIED, ComputeType::kAuto},
+    {v1::COMPUTE_TYPE_FP32, ComputeType::kF32},
+    {v1::COMPUTE_TYPE_TF32, ComputeType::kTf32},
+    {v1::COMPUTE_TYPE_BF16, ComputeType::kBF16},
 };
 constexpr Pair<v1::VariantState, VariantState> kStates[] = {
     {v1::VARIANT_STATE_BUILDING, VariantState::kBuilding},
@@ -102,6 +142,19 @@ absl::Status CopyOverrides(const google::protobuf::Map<std::string, v1::WeightTy
       return absl::InvalidArgumentError(absl::StrCat(where, ": want a weight type"));
     }
     HT_ASSIGN_OR_RETURN(to[name], CoreOf(kWeights, weights, where));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CopyTechniques(const google::protobuf::RepeatedField<int>& from, bool on,
+                            absl::string_view what, std::map<Technique, bool>& to) {
+  for (const int number : from) {
+    HT_ASSIGN_OR_RETURN(const Technique technique,
+                        CoreOf(kTechniqueNames, static_cast<v1::Technique>(number), what));
+    if (!to.emplace(technique, on).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, ": ", Name(technique), " is named twice"));
+    }
   }
   return absl::OkStatus();
 }
@@ -207,13 +260,29 @@ void ToProto(absl::string_view name, const Tensor& tensor, v1::Tensor& out) {
 }
 
 absl::StatusOr<QuantSpec> FromProto(const v1::QuantSpec& proto) {
-  QuantSpec spec;
-  HT_ASSIGN_OR_RETURN(spec.weights, CoreOf(kWeights, proto.weights(), "spec: weights"));
-  HT_ASSIGN_OR_RETURN(spec.activations,
-                      CoreOf(kActivations, proto.activations(), "spec: activations"));
-  HT_ASSIGN_OR_RETURN(spec.scheme, CoreOf(kSchemes, proto.scheme(), "spec: scheme"));
+  HT_ASSIGN_OR_RETURN(const WeightType type, CoreOf(kWeights, proto.weights(), "spec: weights"));
+  QuantSpec spec = DefaultsOf(type);
+  if (proto.activations() != v1::ACTIVATION_MODE_UNSPECIFIED) {
+    HT_ASSIGN_OR_RETURN(spec.activations,
+                        CoreOf(kActivations, proto.activations(), "spec: activations"));
+  }
+  if (proto.scheme() != v1::QUANT_SCHEME_UNSPECIFIED) {
+    HT_ASSIGN_OR_RETURN(spec.scheme, CoreOf(kSchemes, proto.scheme(), "spec: scheme"));
+  }
+  HT_ASSIGN_OR_RETURN(spec.activation_type,
+                      CoreOf(kActivationTypes, proto.activation_type(), "spec: activation_type"));
   HT_ASSIGN_OR_RETURN(spec.calibration, CoreOf(kMethods, proto.calibration(), "spec: calibration"));
+  if (proto.percentile() != 0) spec.percentile = proto.percentile();
+  HT_ASSIGN_OR_RETURN(spec.level, CoreOf(kLevels, proto.level(), "spec: level"));
+  HT_RETURN_IF_ERROR(CopyTechniques(proto.with(), true, "spec: with", spec.techniques));
+  HT_RETURN_IF_ERROR(CopyTechniques(proto.without(), false, "spec: without", spec.techniques));
+  HT_ASSIGN_OR_RETURN(spec.policy, CoreOf(kPolicies, proto.policy(), "spec: policy"));
+  HT_ASSIGN_OR_RETURN(spec.compute, CoreOf(kComputeTypes, proto.compute(), "spec: compute"));
   if (proto.has_per_tensor()) spec.granularity = PerTensor{};
+  if (proto.has_per_channel()) {
+    spec.granularity =
+        proto.per_channel().has_axis() ? PerChannel{proto.per_channel().axis()} : PerChannel{};
+  }
   if (proto.has_per_group()) {
     spec.granularity =
         proto.per_group().size() == 0 ? PerGroup{} : PerGroup{proto.per_group().size()};
@@ -234,21 +303,31 @@ absl::StatusOr<QuantSpec> FromProto(const v1::QuantSpec& proto) {
 
 void ToProto(const QuantSpec& spec, v1::QuantSpec& out) {
   out.set_weights(ProtoOf(kWeights, spec.weights));
-  if (spec.weights == WeightType::kI8) {
+  if (IsInteger(spec.weights)) {
     out.set_activations(ProtoOf(kActivations, spec.activations));
     if (std::holds_alternative<PerTensor>(spec.granularity)) {
       out.mutable_per_tensor();
     } else if (const auto* group = std::get_if<PerGroup>(&spec.granularity)) {
       out.mutable_per_group()->set_size(group->size);
     } else {
+      const int axis = std::get<PerChannel>(spec.granularity).axis;
+      if (axis >= 0) out.mutable_per_channel()->set_axis(axis);
       out.mutable_per_channel();
     }
     out.set_scheme(ProtoOf(kSchemes, spec.scheme));
     if (spec.activations == ActivationMode::kStatic) {
+      out.set_activation_type(ProtoOf(kActivationTypes, spec.activation_type));
       out.set_calibration(ProtoOf(kMethods, spec.calibration));
     }
+    if (spec.calibration == CalibrationMethod::kPercentile) out.set_percentile(spec.percentile);
   }
   out.set_calibration_set(spec.calibration_set);
+  out.set_level(ProtoOf(kLevels, spec.level));
+  for (const auto& [technique, on] : spec.techniques) {
+    (on ? out.mutable_with() : out.mutable_without())->Add(ProtoOf(kTechniqueNames, technique));
+  }
+  out.set_policy(ProtoOf(kPolicies, spec.policy));
+  out.set_compute(ProtoOf(kComputeTypes, spec.compute));
   for (const auto& [op, type] : spec.op_overrides) {
     (*out.mutable_op_overrides())[op] = ProtoOf(kWeights, type);
   }

@@ -185,13 +185,7 @@ void SetOutputs(std::vector<NodeChoice>& choices, const ActivationPlan& plan) {
 }  // namespace
 
 absl::Status PrepareForQuantization(Graph& graph, const QuantSpec& spec) {
-  const auto uses = [&](WeightType type) {
-    const auto is = [&](const auto& item) { return item.second == type; };
-    return spec.weights == type ||
-           std::any_of(spec.op_overrides.begin(), spec.op_overrides.end(), is) ||
-           std::any_of(spec.node_overrides.begin(), spec.node_overrides.end(), is);
-  };
-  if (uses(WeightType::kI8) || uses(WeightType::kBF16)) {
+  if (IsInteger(spec.weights) || UsesType(spec, WeightType::kBF16)) {
     HT_RETURN_IF_ERROR(RaiseOpset(graph, kQuantizationOpset));
   }
   graph.RemoveUnused();  // so that nothing disappears while choices point at it

@@ -1,15 +1,18 @@
 #include "core/quant/quant_spec.h"
 
 #include <array>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "core/base/status_macros.h"
 
@@ -22,17 +25,97 @@ struct Word {
   absl::string_view text;
 };
 
-constexpr std::array kTypes = {
-    Word<WeightType>{WeightType::kF32, "fp32"}, Word<WeightType>{WeightType::kF16, "fp16"},
-    Word<WeightType>{WeightType::kBF16, "bf16"}, Word<WeightType>{WeightType::kI8, "int8"}};
-constexpr std::array kModes = {Word<ActivationMode>{ActivationMode::kStatic, "static"},
-                               Word<ActivationMode>{ActivationMode::kDynamic, "dynamic"},
-                               Word<ActivationMode>{ActivationMode::kWeightOnly, "weight-only"},
-                               Word<ActivationMode>{ActivationMode::kAuto, "auto"}};
+// A weight type's name, width and what the name alone means.
+struct TypeRow {
+  WeightType type;
+  absl::string_view text;
+  int bits;
+  ActivationMode mode = ActivationMode::kAuto;
+  Granularity granularity = PerChannel{};
+  QuantScheme scheme = QuantScheme::kSymmetric;
+};
+const std::array kTypeRows = {
+    TypeRow{WeightType::kF32, "fp32", 32},
+    TypeRow{WeightType::kF16, "fp16", 16},
+    TypeRow{WeightType::kBF16, "bf16", 16},
+    TypeRow{WeightType::kI16, "int16", 16, ActivationMode::kWeightOnly},
+    TypeRow{WeightType::kI8, "int8", 8},
+    TypeRow{WeightType::kU8, "uint8", 8, ActivationMode::kWeightOnly, PerChannel{},
+            QuantScheme::kAffine},
+    TypeRow{WeightType::kI4, "int4", 4, ActivationMode::kWeightOnly, PerGroup{32}},
+    TypeRow{WeightType::kU4, "uint4", 4, ActivationMode::kWeightOnly, PerGroup{32},
+            QuantScheme::kAffine},
+    TypeRow{WeightType::kTernary, "ternary", 2, ActivationMode::kWeightOnly},
+    TypeRow{WeightType::kBinary, "binary", 1, ActivationMode::kWeightOnly},
+};
+constexpr std::array kModes = {
+    Word<ActivationMode>{ActivationMode::kStatic, "static"},
+    Word<ActivationMode>{ActivationMode::kDynamic, "dynamic"},
+    Word<ActivationMode>{ActivationMode::kDynamicPerToken, "dynamic-per-token"},
+    Word<ActivationMode>{ActivationMode::kWeightOnly, "weight-only"},
+    Word<ActivationMode>{ActivationMode::kAuto, "auto"}};
+constexpr std::array kSchemes = {Word<QuantScheme>{QuantScheme::kAffine, "affine"},
+                                 Word<QuantScheme>{QuantScheme::kSymmetric, "symmetric"}};
+constexpr std::array kActivationTypes = {Word<ActivationType>{ActivationType::kU8, "act=uint8"},
+                                         Word<ActivationType>{ActivationType::kI8, "act=int8"},
+                                         Word<ActivationType>{ActivationType::kU16, "act=uint16"},
+                                         Word<ActivationType>{ActivationType::kI16, "act=int16"}};
+constexpr std::array kMethods = {
+    Word<CalibrationMethod>{CalibrationMethod::kMinMax, "minmax"},
+    Word<CalibrationMethod>{CalibrationMethod::kMovingAverage, "moving-average"},
+    Word<CalibrationMethod>{CalibrationMethod::kPercentile, "percentile"},
+    Word<CalibrationMethod>{CalibrationMethod::kEntropy, "entropy"},
+    Word<CalibrationMethod>{CalibrationMethod::kMse, "mse"}};
+constexpr std::array kLevels = {Word<Level>{Level::kFast, "fast"},
+                                Word<Level>{Level::kBetter, "better"},
+                                Word<Level>{Level::kBest, "best"}};
+constexpr std::array kPolicies = {Word<Policy>{Policy::kSize, "size"},
+                                  Word<Policy>{Policy::kSpeed, "speed"}};
+constexpr std::array kComputeTypes = {Word<ComputeType>{ComputeType::kF32, "compute=f32"},
+                                      Word<ComputeType>{ComputeType::kTf32, "compute=tf32"},
+                                      Word<ComputeType>{ComputeType::kBF16, "compute=bf16"}};
+// The lowest level that uses a technique.
+struct TechniqueRow {
+  Technique technique;
+  absl::string_view text;
+  Level from;
+};
+constexpr std::array kTechniqueRows = {
+    TechniqueRow{Technique::kClip, "clip", Level::kBetter},
+    TechniqueRow{Technique::kEqualize, "equalize", Level::kBetter},
+    TechniqueRow{Technique::kBiasCorrection, "bias-correction", Level::kBetter},
+    TechniqueRow{Technique::kSmooth, "smooth", Level::kBetter},
+    TechniqueRow{Technique::kGptq, "gptq", Level::kBest},
+    TechniqueRow{Technique::kAdaRound, "adaround", Level::kBest},
+    TechniqueRow{Technique::kMixed, "mixed", Level::kBest},
+};
+static_assert(kTechniqueRows.size() == kTechniques);
+
 constexpr absl::string_view kPerTensor = "per-tensor";
 constexpr absl::string_view kPerChannel = "per-channel";
+constexpr absl::string_view kPerAxis = "per-channel-axis-";
 constexpr absl::string_view kPerGroup = "per-group-";
-constexpr absl::string_view kTypeNames = "fp32, fp16, bf16 or int8";
+constexpr absl::string_view kPercentile = "percentile-";
+constexpr absl::string_view kTypeNames =
+    "fp32, fp16, bf16, int16, int8, uint8, int4, uint4, ternary or binary";
+constexpr absl::string_view kWordNames =
+    "a granularity (per-tensor, per-channel, per-channel-axis-N, per-group-N), a mode (static, "
+    "dynamic, dynamic-per-token, weight-only, auto), affine or symmetric, act=TYPE, a calibration "
+    "method (minmax, moving-average, percentile-P, entropy, mse), calib=NAME, a level (fast, "
+    "better, best), with=TECHNIQUE or without=TECHNIQUE, size or speed, or compute=TYPE";
+
+const TypeRow& RowOf(WeightType type) {
+  return kTypeRows[static_cast<size_t>(type)];  // rows are in the order of the enumeration
+}
+const WeightType* FindType(absl::string_view text) {
+  for (const TypeRow& row : kTypeRows) {
+    if (row.text == text) return &row.type;
+  }
+  return nullptr;
+}
+const TechniqueRow& RowOf(Technique technique) {
+  return kTechniqueRows[static_cast<size_t>(technique)];
+}
 
 template <typename T, size_t N>
 const T* FindWord(const std::array<Word<T>, N>& words, absl::string_view text) {
@@ -106,35 +189,119 @@ absl::StatusOr<std::string> Unescape(Piece piece) {
   return out;
 }
 
+// A number behind a prefix, in canonical digits: "064" and "+64" would not round-trip.
+std::optional<int> NumberAfter(absl::string_view prefix, absl::string_view text) {
+  int n = 0;
+  if (!absl::ConsumePrefix(&text, prefix) || !absl::SimpleAtoi(text, &n) ||
+      absl::StrCat(n) != text) {
+    return std::nullopt;
+  }
+  return n;
+}
+
 absl::StatusOr<Granularity> ParseGranularity(Piece piece) {
   if (piece.text == kPerTensor) return PerTensor{};
   if (piece.text == kPerChannel) return PerChannel{};
-  int size = 0;
-  absl::string_view digits = piece.text;
-  // Canonical digits only: "064" or "+64" would not round-trip.
-  if (absl::ConsumePrefix(&digits, kPerGroup) && absl::SimpleAtoi(digits, &size) && size > 0 &&
-      absl::StrCat(size) == digits) {
-    return PerGroup{size};
-  }
-  return piece.Error("per-tensor, per-channel or per-group-N with N > 0");
+  const std::optional<int> axis = NumberAfter(kPerAxis, piece.text);
+  if (axis && *axis >= 0) return PerChannel{*axis};
+  const std::optional<int> size = NumberAfter(kPerGroup, piece.text);
+  if (size && *size > 0) return PerGroup{*size};
+  return piece.Error(
+      "per-tensor, per-channel, per-channel-axis-N with N >= 0 or per-group-N with N > 0");
 }
 
-absl::Status ParseOption(Piece piece, QuantSpec& spec) {
-  if (piece.text == "affine") {
-    spec.scheme = QuantScheme::kAffine;
+// What one word of the spec may set, and how often: each field has a bit.
+class WordParser {
+ public:
+  explicit WordParser(QuantSpec& spec) : spec_(spec) {}
+
+  absl::Status Parse(Piece piece) {
+    const absl::string_view text = piece.text;
+    if (absl::StartsWith(text, "per-")) {
+      HT_ASSIGN_OR_RETURN(spec_.granularity, ParseGranularity(piece));
+      return Once(piece, kGranularity);
+    }
+    if (Take(kModes, text, spec_.activations)) return Once(piece, kMode);
+    if (Take(kSchemes, text, spec_.scheme)) return Once(piece, kScheme);
+    if (Take(kActivationTypes, text, spec_.activation_type)) return Once(piece, kActivationType);
+    if (Take(kMethods, text, spec_.calibration)) return Once(piece, kMethod);
+    if (Take(kLevels, text, spec_.level)) return Once(piece, kLevel);
+    if (Take(kPolicies, text, spec_.policy)) return Once(piece, kPolicy);
+    if (Take(kComputeTypes, text, spec_.compute)) return Once(piece, kCompute);
+    if (absl::StartsWith(text, kPercentile)) return ParsePercentile(piece);
+    if (absl::StartsWith(text, "calib=")) return ParseCalibrationSet(piece);
+    if (absl::StartsWith(text, "with=")) return ParseTechnique(piece, 5, true);
+    if (absl::StartsWith(text, "without=")) return ParseTechnique(piece, 8, false);
+    return piece.Error(kWordNames);
+  }
+
+ private:
+  enum Field {
+    kGranularity,
+    kMode,
+    kScheme,
+    kActivationType,
+    kMethod,
+    kSet,
+    kLevel,
+    kPolicy,
+    kCompute
+  };
+
+  template <typename T, size_t N>
+  static bool Take(const std::array<Word<T>, N>& words, absl::string_view text, T& out) {
+    const T* found = FindWord(words, text);
+    if (found != nullptr) out = *found;
+    return found != nullptr;
+  }
+  absl::Status Once(Piece piece, Field field) {
+    if ((seen_ >> field & 1) != 0) return piece.Error("each kind of word only once");
+    seen_ |= 1u << field;
     return absl::OkStatus();
   }
-  if (piece.text == "minmax") {
-    spec.calibration = CalibrationMethod::kMinMax;
-    return absl::OkStatus();
+  absl::Status ParsePercentile(Piece piece) {
+    const absl::string_view digits = piece.text.substr(kPercentile.size());
+    double p = 0;
+    if (!absl::SimpleAtod(digits, &p) || !(p > 50 && p <= 100) || absl::StrCat(p) != digits) {
+      return piece.Error("percentile-P with P above 50 and at most 100, such as percentile-99.9");
+    }
+    spec_.calibration = CalibrationMethod::kPercentile;
+    spec_.percentile = p;
+    return Once(piece, kMethod);
   }
-  Piece name = piece;
-  if (absl::ConsumePrefix(&name.text, "calib=")) {
-    name.position += 6;
-    HT_ASSIGN_OR_RETURN(spec.calibration_set, Unescape(name));
-    return absl::OkStatus();
+  absl::Status ParseCalibrationSet(Piece piece) {
+    const Piece name{piece.text.substr(6), piece.position + 6};
+    HT_ASSIGN_OR_RETURN(spec_.calibration_set, Unescape(name));
+    return Once(piece, kSet);
   }
-  return piece.Error("the option affine, minmax or calib=NAME");
+  absl::Status ParseTechnique(Piece piece, size_t prefix, bool on) {
+    const Piece name{piece.text.substr(prefix), piece.position + prefix};
+    for (const TechniqueRow& row : kTechniqueRows) {
+      if (row.text != name.text) continue;
+      if (spec_.techniques.emplace(row.technique, on).second) return absl::OkStatus();
+      return piece.Error("each technique only once");
+    }
+    const auto append = [](std::string* out, const TechniqueRow& row) {
+      absl::StrAppend(out, row.text);
+    };
+    return name.Error(absl::StrJoin(kTechniqueRows, ", ", append));
+  }
+
+  QuantSpec& spec_;
+  unsigned seen_ = 0;
+};
+
+// Switches that say what the level says anyway are no part of the value.
+void DropRedundantTechniques(QuantSpec& spec) {
+  std::erase_if(spec.techniques, [&](const auto& item) {
+    return item.second == (spec.level >= RowOf(item.first).from);
+  });
+}
+
+// Integer types need the base to say how to quantize; int8 beside a narrower base is weight-only,
+// as the base is.
+bool MayOverride(const QuantSpec& spec, WeightType type) {
+  return !IsInteger(type) || type == spec.weights;
 }
 
 absl::Status ParseOverride(Piece piece, QuantSpec& spec) {
@@ -143,27 +310,50 @@ absl::Status ParseOverride(Piece piece, QuantSpec& spec) {
     return piece.Error("op=OP_TYPE=TYPE or node=NODE_NAME=TYPE ('=' in a name is %3D)");
   }
   HT_ASSIGN_OR_RETURN(const std::string name, Unescape(parts[1]));
-  const WeightType* type = FindWord(kTypes, parts[2].text);
+  const WeightType* type = FindType(parts[2].text);
   if (type == nullptr) return parts[2].Error(kTypeNames);
-  if (*type == WeightType::kI8 && spec.weights != WeightType::kI8) {
-    return parts[2].Error("fp32, fp16 or bf16: an override to int8 needs an int8 spec");
+  if (!MayOverride(spec, *type)) {
+    return parts[2].Error(absl::StrCat("fp32, fp16, bf16 or the spec's own type: an override to ",
+                                       parts[2].text, " needs a spec of ", parts[2].text));
   }
   auto& overrides = parts[0].text == "op" ? spec.op_overrides : spec.node_overrides;
   if (!overrides.emplace(name, *type).second) return piece.Error("each name only once");
   return absl::OkStatus();
 }
 
-bool HasInt8Fields(const QuantSpec& s) {
+// True when a field that belongs to integer weights differs from its default.
+bool HasIntegerFields(const QuantSpec& s) {
   const QuantSpec plain;
   return s.activations != plain.activations || s.granularity != plain.granularity ||
-         s.scheme != plain.scheme || s.calibration != plain.calibration ||
+         s.scheme != plain.scheme || s.activation_type != plain.activation_type ||
+         s.calibration != plain.calibration || s.percentile != plain.percentile ||
          s.calibration_set != plain.calibration_set;
 }
 
 std::string ToText(const Granularity& g) {
   if (std::holds_alternative<PerTensor>(g)) return std::string(kPerTensor);
-  if (std::holds_alternative<PerChannel>(g)) return std::string(kPerChannel);
-  return absl::StrCat(kPerGroup, std::get<PerGroup>(g).size);
+  if (const auto* group = std::get_if<PerGroup>(&g)) return absl::StrCat(kPerGroup, group->size);
+  const int axis = std::get<PerChannel>(g).axis;
+  return axis < 0 ? std::string(kPerChannel) : absl::StrCat(kPerAxis, axis);
+}
+
+// What belongs to integer weights, as far as it differs from the defaults of the type.
+void AppendIntegerWords(const QuantSpec& spec, std::string& out) {
+  const QuantSpec plain = DefaultsOf(spec.weights);
+  if (spec.granularity != plain.granularity || spec.activations != plain.activations) {
+    absl::StrAppend(&out, "/", ToText(spec.granularity), "/", WordFor(kModes, spec.activations));
+  }
+  if (spec.scheme != plain.scheme) absl::StrAppend(&out, "/", WordFor(kSchemes, spec.scheme));
+  if (spec.activation_type != plain.activation_type) {
+    absl::StrAppend(&out, "/", WordFor(kActivationTypes, spec.activation_type));
+  }
+  if (spec.calibration != plain.calibration) {
+    absl::StrAppend(&out, "/", WordFor(kMethods, spec.calibration));
+    if (spec.percentile != plain.percentile) absl::StrAppend(&out, "-", spec.percentile);
+  }
+  if (!spec.calibration_set.empty()) {
+    absl::StrAppend(&out, "/calib=", Escape(spec.calibration_set, "/"));
+  }
 }
 
 absl::Status Contradiction(const QuantSpec& spec, absl::string_view what) {
@@ -173,72 +363,142 @@ absl::Status NotYet(const QuantSpec& spec, absl::string_view what) {
   return absl::UnimplementedError(absl::StrCat("spec '", spec.ToString(), "': ", what));
 }
 
+absl::Status ValidateFormat(const QuantSpec& s) {
+  if (const auto* group = std::get_if<PerGroup>(&s.granularity)) {
+    if (group->size < 1) return Contradiction(s, "a group has at least 1 element");
+    return NotYet(s, "per-group weights are not available; use per-channel");
+  }
+  if (s.weights != WeightType::kI8) return NotYet(s, absl::StrCat(Name(s.weights), " weights"));
+  if (s.granularity != Granularity(PerChannel{}) && s.granularity != Granularity(PerTensor{})) {
+    return NotYet(s, "channels along a chosen axis");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateActivations(const QuantSpec& s) {
+  const bool may_be_static =
+      s.activations == ActivationMode::kStatic || s.activations == ActivationMode::kAuto;
+  if (!may_be_static) {
+    if (!s.calibration_set.empty()) return Contradiction(s, "a calibration set belongs to static");
+    if (s.calibration != CalibrationMethod::kMinMax) {
+      return Contradiction(s, "a calibration method belongs to static");
+    }
+    if (s.activation_type != ActivationType::kU8) {
+      return Contradiction(s, "a type of activations belongs to static");
+    }
+  }
+  if (s.percentile != kDefaultPercentile && s.calibration != CalibrationMethod::kPercentile) {
+    return Contradiction(s, "a percentile belongs to the method percentile");
+  }
+  if (!(s.percentile > 50 && s.percentile <= 100)) {
+    return Contradiction(s, "a percentile is above 50 and at most 100");
+  }
+  if (s.scheme == QuantScheme::kAffine && s.activations != ActivationMode::kWeightOnly) {
+    return NotYet(s, "affine weights are available for weight-only; use symmetric");
+  }
+  if (s.activations == ActivationMode::kDynamicPerToken) return NotYet(s, "dynamic-per-token");
+  if (s.activation_type != ActivationType::kU8) return NotYet(s, "activations other than uint8");
+  if (s.calibration != CalibrationMethod::kMinMax) return NotYet(s, "calibration beyond minmax");
+  return absl::OkStatus();
+}
+
+absl::Status ValidateTechniques(const QuantSpec& s) {
+  for (const auto& [technique, on] : s.techniques) {
+    if (on == (s.level >= RowOf(technique).from)) {
+      return Contradiction(s, absl::StrCat("technique ", Name(technique),
+                                           " is switched to what its level says anyway"));
+    }
+  }
+  if (s.level != Level::kFast || !s.techniques.empty()) return NotYet(s, "levels above fast");
+  if (s.policy != Policy::kSize) return NotYet(s, "the policy speed");
+  if (s.compute != ComputeType::kAuto) return NotYet(s, "a compute type");
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+QuantSpec DefaultsOf(WeightType type) {
+  const TypeRow& row = RowOf(type);
+  return {.weights = type,
+          .activations = row.mode,
+          .granularity = row.granularity,
+          .scheme = row.scheme};
+}
+bool IsInteger(WeightType type) { return type >= WeightType::kI16; }
+int BitsOf(WeightType type) { return RowOf(type).bits; }
+absl::string_view Name(WeightType type) { return RowOf(type).text; }
+absl::string_view Name(Technique technique) { return RowOf(technique).text; }
+absl::string_view Name(Level level) { return WordFor(kLevels, level); }
+
+bool Uses(const QuantSpec& spec, Technique technique) {
+  const auto it = spec.techniques.find(technique);
+  return it != spec.techniques.end() ? it->second : spec.level >= RowOf(technique).from;
+}
+
+bool UsesType(const QuantSpec& spec, WeightType type) {
+  const auto is = [type](const auto& item) { return item.second == type; };
+  return spec.weights == type || absl::c_any_of(spec.op_overrides, is) ||
+         absl::c_any_of(spec.node_overrides, is);
+}
+
+bool UsesIntegerArithmetic(const QuantSpec& spec) {
+  return IsInteger(spec.weights) && spec.activations != ActivationMode::kWeightOnly;
+}
 
 absl::StatusOr<QuantSpec> QuantSpec::Parse(absl::string_view text) {
   const std::vector<Piece> sections = Cut({text, 0}, ';');
   const std::vector<Piece> words = Cut(sections[0], '/');
-  QuantSpec spec;
-  const WeightType* type = FindWord(kTypes, words[0].text);
+  const WeightType* type = FindType(words[0].text);
   if (type == nullptr) return words[0].Error(kTypeNames);
-  spec.weights = *type;
-  if (words.size() > 1 && spec.weights != WeightType::kI8) {
-    return words[1].Error(absl::StrCat("nothing after '", words[0].text,
-                                       "': granularity, mode and options belong to int8"));
+  QuantSpec spec = DefaultsOf(*type);
+  WordParser parser(spec);
+  for (size_t i = 1; i < words.size(); ++i) {
+    HT_RETURN_IF_ERROR(parser.Parse(words[i]));
+    if (!IsInteger(*type) && HasIntegerFields(spec)) {
+      return words[i].Error(absl::StrCat("nothing of that kind after '", words[0].text,
+                                         "': it belongs to integer weights"));
+    }
   }
-  if (words.size() > 1) {
-    HT_ASSIGN_OR_RETURN(spec.granularity, ParseGranularity(words[1]));
-    const Piece mode_word = words.size() > 2 ? words[2] : Piece{"", sections[0].text.size()};
-    const ActivationMode* mode = FindWord(kModes, mode_word.text);
-    if (mode == nullptr) return mode_word.Error("the mode static, dynamic, weight-only or auto");
-    spec.activations = *mode;
-  }
-  for (size_t i = 3; i < words.size(); ++i) HT_RETURN_IF_ERROR(ParseOption(words[i], spec));
+  DropRedundantTechniques(spec);
   for (size_t i = 1; i < sections.size(); ++i) HT_RETURN_IF_ERROR(ParseOverride(sections[i], spec));
   return spec;
 }
 
 std::string QuantSpec::ToString() const {
-  std::string out(WordFor(kTypes, weights));
-  if (HasInt8Fields(*this)) {
-    absl::StrAppend(&out, "/", ToText(granularity), "/", WordFor(kModes, activations));
-    if (scheme == QuantScheme::kAffine) absl::StrAppend(&out, "/affine");
-    if (!calibration_set.empty()) absl::StrAppend(&out, "/calib=", Escape(calibration_set, "/"));
+  std::string out(Name(weights));
+  AppendIntegerWords(*this, out);
+  if (level != Level::kFast) absl::StrAppend(&out, "/", WordFor(kLevels, level));
+  for (const auto& [technique, on] : techniques) {
+    absl::StrAppend(&out, on ? "/with=" : "/without=", Name(technique));
   }
+  if (policy != Policy::kSize) absl::StrAppend(&out, "/", WordFor(kPolicies, policy));
+  if (compute != ComputeType::kAuto) absl::StrAppend(&out, "/", WordFor(kComputeTypes, compute));
   for (const auto& [name, type] : node_overrides) {
-    absl::StrAppend(&out, ";node=", Escape(name, ""), "=", WordFor(kTypes, type));
+    absl::StrAppend(&out, ";node=", Escape(name, ""), "=", Name(type));
   }
   for (const auto& [name, type] : op_overrides) {
-    absl::StrAppend(&out, ";op=", Escape(name, ""), "=", WordFor(kTypes, type));
+    absl::StrAppend(&out, ";op=", Escape(name, ""), "=", Name(type));
   }
   return out;
 }
 
 absl::Status QuantSpec::Validate() const {
-  if (weights != WeightType::kI8 && HasInt8Fields(*this)) {
-    return Contradiction(*this, "granularity, mode and options belong to int8");
+  if (!IsInteger(weights) && HasIntegerFields(*this)) {
+    return Contradiction(*this, "granularity, mode and calibration belong to integer weights");
   }
   for (const auto* overrides : {&op_overrides, &node_overrides}) {
     for (const auto& [name, type] : *overrides) {
       if (name.empty()) return Contradiction(*this, "an override has no name");
-      if (type == WeightType::kI8 && weights != WeightType::kI8) {
-        return Contradiction(*this, "an override to int8 needs an int8 spec");
+      if (!MayOverride(*this, type)) {
+        return Contradiction(
+            *this, absl::StrCat("an override to ", Name(type), " needs a spec of ", Name(type)));
       }
     }
   }
-  if (const PerGroup* group = std::get_if<PerGroup>(&granularity)) {
-    if (group->size < 1) return Contradiction(*this, "a group has at least 1 element");
-    return NotYet(*this, "per-group weights are not available; use per-channel");
-  }
-  const bool integer_compute = activations != ActivationMode::kWeightOnly;
-  if (scheme == QuantScheme::kAffine && integer_compute) {
-    return NotYet(*this, "affine weights are available for weight-only; use symmetric");
-  }
-  if (!calibration_set.empty() && activations != ActivationMode::kStatic &&
-      activations != ActivationMode::kAuto) {
-    return Contradiction(*this, "a calibration set belongs to static");
-  }
-  return absl::OkStatus();
+  if (!IsInteger(weights)) return ValidateTechniques(*this);
+  HT_RETURN_IF_ERROR(ValidateFormat(*this));
+  HT_RETURN_IF_ERROR(ValidateActivations(*this));
+  return ValidateTechniques(*this);
 }
 
 WeightType PrecisionFor(const QuantSpec& spec, absl::string_view op, absl::string_view node_name) {

@@ -2,18 +2,27 @@
 //
 // Canonical text (the same in the CLI, metric labels and listings; Parse and ToString round-trip):
 //
-//   spec     = type [ "/" granularity "/" mode ] { "/" option } { ";" override }
-//   type     = "fp32" | "fp16" | "bf16" | "int8"
-//   granularity = "per-tensor" | "per-channel" | "per-group-" N          (int8 only)
-//   mode     = "static" | "dynamic" | "weight-only" | "auto"             (int8 only)
-//   option   = "affine"                      (weights; default symmetric)
-//            | "minmax"                      (calibration method; the default, never printed)
-//            | "calib=" NAME                 (calibration set; default: the newest)
+//   spec     = type { "/" word } { ";" override }
+//   type     = "fp32" | "fp16" | "bf16"
+//            | "int16" | "int8" | "uint8" | "int4" | "uint4" | "ternary" | "binary"
+//   word     = "per-tensor" | "per-channel" | "per-channel-axis-" N | "per-group-" N
+//            | "static" | "dynamic" | "dynamic-per-token" | "weight-only" | "auto"
+//            | "affine" | "symmetric"       (weights)
+//            | "act=" ("uint8" | "int8" | "uint16" | "int16")               (static activations)
+//            | "minmax" | "moving-average" | "percentile" [ "-" P ] | "entropy" | "mse"
+//            | "calib=" NAME                (calibration set; default: the newest)
+//            | "fast" | "better" | "best"   (level: which techniques are used)
+//            | "with=" TECHNIQUE | "without=" TECHNIQUE                     (against the level)
+//            | "size" | "speed"             (policy)
+//            | "compute=" ("f32" | "tf32" | "bf16")
 //   override = "op=" OP_TYPE "=" type  |  "node=" NODE_NAME "=" type     (sorted)
 //
-// "int8" alone is the default wish and the canonical form of "int8/per-channel/auto": per-channel,
-// static where the model has calibration samples and dynamic where it has none. "fp32" names the
-// unquantized model. An override to int8 needs an int8 spec: the base says how to quantize.
+// Words come in any order, each kind once (techniques: each once). The canonical text holds what
+// differs from the defaults of the type (DefaultsOf), in the order above; granularity and mode are
+// printed together or not at all. "int8" is per-channel, static where the model has calibration
+// samples and dynamic where it has none; "int4" is weight-only in groups of 32. "fp32" names the
+// unquantized model. What says how to quantize to integers needs an integer type, and an override
+// to one needs a spec of the same type: the base says how to quantize.
 //
 // Names are percent-escaped where they would be mistaken for grammar: '%', ';', '=' and everything
 // but printable ASCII always, '/' in calibration set names. "node=/block1/conv=fp32" reads as it
@@ -31,31 +40,59 @@
 
 namespace halftone {
 
-enum class WeightType : uint8_t { kF32, kF16, kBF16, kI8 };
-enum class ActivationMode : uint8_t { kAuto, kStatic, kDynamic, kWeightOnly };
+enum class WeightType : uint8_t { kF32, kF16, kBF16, kI16, kI8, kU8, kI4, kU4, kTernary, kBinary };
+enum class ActivationMode : uint8_t { kAuto, kStatic, kDynamic, kDynamicPerToken, kWeightOnly };
+enum class ActivationType : uint8_t { kU8, kI8, kU16, kI16 };
 enum class QuantScheme : uint8_t { kSymmetric, kAffine };
-enum class CalibrationMethod : uint8_t { kMinMax };
+enum class CalibrationMethod : uint8_t { kMinMax, kMovingAverage, kPercentile, kEntropy, kMse };
+enum class Level : uint8_t { kFast, kBetter, kBest };
+enum class ComputeType : uint8_t { kAuto, kF32, kTf32, kBF16 };
+// What becomes of layers that are not faster than f32: they stay narrow, or they stay float.
+enum class Policy : uint8_t { kSize, kSpeed };
+// Ways to lose less; core/passes says what each does, with its paper.
+enum class Technique : uint8_t {
+  kClip,            // weight ranges that minimise the squared error
+  kEqualize,        // cross-layer equalization
+  kBiasCorrection,  // means of the layers' errors leave through the biases
+  kSmooth,          // SmoothQuant: outliers of activations move into the weights
+  kGptq,            // rounding that makes up for the error of earlier columns
+  kAdaRound,        // rounding up or down by what the layer's output wants
+  kMixed,           // layers that hurt go to bf16 or f32
+};
+inline constexpr int kTechniques = 7;
 
 struct PerTensor {
   bool operator==(const PerTensor&) const = default;
 };
-struct PerChannel {  // along the output-channel axis of each weight
+struct PerChannel {
+  int axis = -1;  // -1: the output-channel axis of each weight
   bool operator==(const PerChannel&) const = default;
 };
-struct PerGroup {  // `size` consecutive elements along the input-channel axis share a scale
+// `size` consecutive elements along the axes that a product sums over share a scale. The weights of
+// a convolution are seen as one row of input channels and taps per output channel.
+struct PerGroup {
   int size = 128;
   bool operator==(const PerGroup&) const = default;
 };
 using Granularity = std::variant<PerTensor, PerChannel, PerGroup>;
 
+inline constexpr double kDefaultPercentile = 99.999;
+
 struct QuantSpec {
   WeightType weights = WeightType::kF32;
-  // The rest has a meaning for kI8 only and its default value otherwise.
+  // Up to calibration_set: with integer weights only, otherwise the default value.
   ActivationMode activations = ActivationMode::kAuto;
   Granularity granularity = PerChannel{};
   QuantScheme scheme = QuantScheme::kSymmetric;
+  ActivationType activation_type = ActivationType::kU8;  // static only
   CalibrationMethod calibration = CalibrationMethod::kMinMax;
-  std::string calibration_set;                       // name; empty: the model's newest
+  double percentile = kDefaultPercentile;  // in (50, 100]; with kPercentile only
+  std::string calibration_set;             // name; empty: the model's newest
+
+  Level level = Level::kFast;
+  std::map<Technique, bool> techniques;  // used or not, where that differs from the level
+  Policy policy = Policy::kSize;
+  ComputeType compute = ComputeType::kAuto;
   std::map<std::string, WeightType> op_overrides;    // by op_type
   std::map<std::string, WeightType> node_overrides;  // by node name; stronger than op_overrides
 
@@ -68,6 +105,21 @@ struct QuantSpec {
   // cannot build yet.
   absl::Status Validate() const;
 };
+
+// What a type's name alone means: "int4" is DefaultsOf(WeightType::kI4).
+QuantSpec DefaultsOf(WeightType type);
+bool IsInteger(WeightType type);  // kI16 … kBinary
+int BitsOf(WeightType type);      // of one stored weight
+absl::string_view Name(WeightType type);
+absl::string_view Name(Technique technique);
+absl::string_view Name(Level level);
+// True when the spec's level, or its switches against the level, ask for the technique.
+bool Uses(const QuantSpec& spec, Technique technique);
+// True when some weights, overrides included, get this type.
+bool UsesType(const QuantSpec& spec, WeightType type);
+
+// Static or dynamic: products of integers, whose safe range depends on the CPU.
+bool UsesIntegerArithmetic(const QuantSpec& spec);
 
 // The precision that a node gets under the spec: node override, else operator override, else
 // weights.

@@ -13,13 +13,6 @@
 namespace halftone {
 namespace {
 
-bool AnyInt8(const QuantSpec& spec) {
-  const auto is_int8 = [](const auto& item) { return item.second == WeightType::kI8; };
-  return spec.weights == WeightType::kI8 ||
-         std::any_of(spec.op_overrides.begin(), spec.op_overrides.end(), is_int8) ||
-         std::any_of(spec.node_overrides.begin(), spec.node_overrides.end(), is_int8);
-}
-
 absl::StatusOr<CalibrationRef> FindSet(absl::Span<const CalibrationRef> sets,
                                        const std::string& name) {
   for (auto it = sets.rbegin(); it != sets.rend(); ++it) {
@@ -56,15 +49,14 @@ absl::StatusOr<ResolvedVariant> ResolveVariant(absl::string_view model_digest,
   if (!spec.calibration_set.empty())
     HT_RETURN_IF_ERROR(FindSet(sets, spec.calibration_set).status());
   out.spec = ResolveSpec(std::move(spec), /*has_samples=*/!sets.empty());
-  const bool int8 = AnyInt8(out.spec);
   std::string calibration_digest;
-  if (int8 && out.spec.activations == ActivationMode::kStatic) {
+  if (out.spec.activations == ActivationMode::kStatic) {
     HT_ASSIGN_OR_RETURN(out.calibration, FindSet(sets, out.spec.calibration_set));
     calibration_digest = out.calibration->digest;
   }
   out.spec.calibration_set.clear();
   out.text = out.spec.ToString();
-  const bool isa_matters = int8 && out.spec.activations != ActivationMode::kWeightOnly;
+  const bool isa_matters = UsesIntegerArithmetic(out.spec);
   out.id = Sha256Hex(absl::StrCat("halftone-variant\n", model_digest, "\n", out.text, "\n",
                                   calibration_digest, "\n", kQuantizerVersion, "\n",
                                   isa_matters ? isa_class : "", "\n"));

@@ -249,7 +249,10 @@ class Builder {
 }  // namespace
 
 QuantSpec ResolveSpec(QuantSpec spec, bool has_samples) {
-  if (spec.weights == WeightType::kI8 && spec.activations == ActivationMode::kAuto) {
+  if (!IsInteger(spec.weights) || spec.activations != ActivationMode::kAuto) return spec;
+  if (spec.weights != WeightType::kI8) {
+    spec.activations = ActivationMode::kWeightOnly;
+  } else {
     spec.activations = has_samples ? ActivationMode::kStatic : ActivationMode::kDynamic;
     if (!has_samples) spec.calibration_set.clear();
   }
@@ -294,7 +297,7 @@ absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec
   for (size_t i = 0; i < choices.size(); ++i) report.layers[i].sqnr_db = sqnr[i];
   report.coverage = CoverageOf(choices);
   report.risks = CpuNotes(resolved, features);
-  if (!has_samples && resolved.weights == WeightType::kI8) {
+  if (!has_samples && IsInteger(resolved.weights)) {
     report.risks.push_back(resolved.activations == ActivationMode::kStatic
                                ? "no calibration samples: static int8 cannot be built without them"
                                : "no calibration samples: the loss on real data stays unknown");

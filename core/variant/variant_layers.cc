@@ -3,6 +3,7 @@
 #include <map>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 
 namespace halftone {
 namespace {
@@ -15,10 +16,11 @@ std::string PrecisionText(WeightType type, const QuantSpec& spec, const CpuFeatu
       return "f16 weights, f32 compute";
     case WeightType::kBF16:
       return features.bf16 ? "bf16" : "bf16 weights, f32 compute";
-    case WeightType::kI8:
+    default:
       break;
   }
-  return spec.activations == ActivationMode::kWeightOnly ? "int8 weights, f32 compute" : "int8";
+  return UsesIntegerArithmetic(spec) ? std::string(Name(type))
+                                     : absl::StrCat(Name(type), " weights, f32 compute");
 }
 
 }  // namespace
@@ -74,8 +76,7 @@ int64_t ConstantBytes(const Graph& graph) {
 }
 
 bool NeedsReducedWeights(const QuantSpec& spec, const CpuFeatures& features) {
-  return spec.weights == WeightType::kI8 && spec.activations != ActivationMode::kWeightOnly &&
-         !features.vnni;
+  return UsesIntegerArithmetic(spec) && !features.vnni;
 }
 
 std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& features) {

@@ -33,27 +33,52 @@ TEST_P(QuantSpecFields, ParsesAndPrintsBack) {
 
 INSTANTIATE_TEST_SUITE_P(
     Canonical, QuantSpecFields,
-    ::testing::Values(FieldsCase{"fp32", {}}, FieldsCase{"fp16", {.weights = WeightType::kF16}},
-                      FieldsCase{"bf16", {.weights = WeightType::kBF16}},
-                      FieldsCase{"int8/per-tensor/static",
-                                 {.weights = WeightType::kI8,
-                                  .activations = ActivationMode::kStatic,
-                                  .granularity = PerTensor{}}},
-                      FieldsCase{"int8/per-group-64/weight-only/affine",
-                                 {.weights = WeightType::kI8,
-                                  .activations = ActivationMode::kWeightOnly,
-                                  .granularity = PerGroup{64},
-                                  .scheme = QuantScheme::kAffine}},
-                      FieldsCase{"int8/per-channel/static/calib=a%2Fb",
-                                 {.weights = WeightType::kI8,
-                                  .activations = ActivationMode::kStatic,
-                                  .calibration_set = "a/b"}},
-                      FieldsCase{
-                          "int8;node=/block1/conv=fp32;node=a%3Bb%3D%25%20=bf16;op=Gemm=fp16",
-                          {.weights = WeightType::kI8,
-                           .op_overrides = {{"Gemm", WeightType::kF16}},
-                           .node_overrides = {{"/block1/conv", WeightType::kF32},
-                                              {"a;b=% ", WeightType::kBF16}}}}));
+    ::testing::Values(
+        FieldsCase{"fp32", {}}, FieldsCase{"fp16", {.weights = WeightType::kF16}},
+        FieldsCase{"bf16", {.weights = WeightType::kBF16}},
+        FieldsCase{"int8/per-tensor/static",
+                   {.weights = WeightType::kI8,
+                    .activations = ActivationMode::kStatic,
+                    .granularity = PerTensor{}}},
+        FieldsCase{"int8/per-group-64/weight-only/affine",
+                   {.weights = WeightType::kI8,
+                    .activations = ActivationMode::kWeightOnly,
+                    .granularity = PerGroup{64},
+                    .scheme = QuantScheme::kAffine}},
+        FieldsCase{"int8/per-channel/static/calib=a%2Fb",
+                   {.weights = WeightType::kI8,
+                    .activations = ActivationMode::kStatic,
+                    .calibration_set = "a/b"}},
+        FieldsCase{"int4",
+                   {.weights = WeightType::kI4,
+                    .activations = ActivationMode::kWeightOnly,
+                    .granularity = PerGroup{32}}},
+        FieldsCase{"uint4/per-group-128/weight-only/symmetric",
+                   {.weights = WeightType::kU4,
+                    .activations = ActivationMode::kWeightOnly,
+                    .granularity = PerGroup{128}}},
+        FieldsCase{"ternary/per-channel-axis-0/weight-only",
+                   {.weights = WeightType::kTernary,
+                    .activations = ActivationMode::kWeightOnly,
+                    .granularity = PerChannel{0}}},
+        FieldsCase{"int8/per-tensor/static/act=uint16/percentile-99.9/better/"
+                   "without=smooth/with=adaround/speed/compute=bf16",
+                   {.weights = WeightType::kI8,
+                    .activations = ActivationMode::kStatic,
+                    .granularity = PerTensor{},
+                    .activation_type = ActivationType::kU16,
+                    .calibration = CalibrationMethod::kPercentile,
+                    .percentile = 99.9,
+                    .level = Level::kBetter,
+                    .techniques = {{Technique::kSmooth, false}, {Technique::kAdaRound, true}},
+                    .policy = Policy::kSpeed,
+                    .compute = ComputeType::kBF16}},
+        FieldsCase{"bf16/best", {.weights = WeightType::kBF16, .level = Level::kBest}},
+        FieldsCase{"int8;node=/block1/conv=fp32;node=a%3Bb%3D%25%20=bf16;op=Gemm=fp16",
+                   {.weights = WeightType::kI8,
+                    .op_overrides = {{"Gemm", WeightType::kF16}},
+                    .node_overrides = {{"/block1/conv", WeightType::kF32},
+                                       {"a;b=% ", WeightType::kBF16}}}}));
 
 struct BadCase {
   std::string name, text, want;
@@ -68,23 +93,29 @@ TEST_P(QuantSpecErrors, SayWhatWasExpectedAndWhere) {
 INSTANTIATE_TEST_SUITE_P(
     Bad, QuantSpecErrors,
     ::testing::Values(
-        BadCase{"Empty", "", "position 0: got '', want fp32, fp16, bf16 or int8"},
-        BadCase{"Type", "int7", "position 0: got 'int7', want fp32, fp16, bf16 or int8"},
+        BadCase{"Empty", "", "position 0: got '', want fp32, fp16, bf16, int16, int8"},
+        BadCase{"Type", "int7", "position 0: got 'int7', want fp32, fp16, bf16, int16, int8"},
         BadCase{"Granularity", "int8/per-row/static", "position 5: got 'per-row', want per-tensor"},
         BadCase{"GroupOfZero", "int8/per-group-0/static", "N > 0"},
         BadCase{"GroupNotCanonical", "int8/per-group-064/static", "N > 0"},
-        BadCase{"ModeMissing", "int8/per-tensor", "position 15: got '', want the mode static"},
-        BadCase{"Mode", "int8/per-tensor/sometimes", "position 16: got 'sometimes'"},
-        BadCase{"Option", "int8/per-tensor/static/fast",
-                "position 23: got 'fast', want the option"},
+        BadCase{"Mode", "int8/per-tensor/sometimes", "position 16: got 'sometimes', want a gran"},
+        BadCase{"Option", "int8/per-tensor/static/quick", "position 23: got 'quick', want a gran"},
+        BadCase{"TwoModes", "int8/static/dynamic", "position 12: got 'dynamic', want each kind"},
+        BadCase{"TwoMethods", "int8/mse/percentile-99", "position 9: got 'percentile-99', want ea"},
+        BadCase{"PercentileTooLow", "int8/percentile-50", "P above 50"},
+        BadCase{"PercentileNotCanonical", "int8/percentile-99.90", "P above 50"},
+        BadCase{"PercentileIsNoNumber", "int8/percentile-nan", "P above 50"},
+        BadCase{"Technique", "int8/with=magic", "position 10: got 'magic', want clip, equalize"},
+        BadCase{"TechniqueTwice", "int8/with=clip/without=clip", "each technique only once"},
         BadCase{"OptionsOfFloat", "fp16/per-tensor/static",
-                "position 5: got 'per-tensor', want nothing"},
+                "position 5: got 'per-tensor', want nothing of that kind after 'fp16'"},
         BadCase{"CalibrationName",
                 "int8/per-tensor/static/calib=", "position 29: got '', want a name"},
         BadCase{"OverrideForm", "int8;op=Conv", "position 5: got 'op=Conv', want op=OP_TYPE=TYPE"},
         BadCase{"OverrideKind", "int8;layer=Conv=fp32", "want op=OP_TYPE=TYPE or node="},
-        BadCase{"OverrideType", "int8;op=Conv=int4", "position 13: got 'int4', want fp32"},
-        BadCase{"OverrideToInt8", "fp16;op=Conv=int8", "needs an int8 spec"},
+        BadCase{"OverrideType", "int8;op=Conv=int4",
+                "position 13: got 'int4', want fp32, fp16, bf16 or"},
+        BadCase{"OverrideToInt8", "fp16;op=Conv=int8", "needs a spec of int8"},
         BadCase{"OverrideTwice", "int8;op=Conv=fp32;op=Conv=fp16", "position 18"},
         BadCase{"EscapeCutShort", "int8;node=a%3=fp32", "position 10: got 'a%3', want a name"},
         BadCase{"RawSpace", "int8;node=a b=fp32", "position 10: got 'a b', want a name"}),
@@ -98,21 +129,31 @@ QuantSpec RandomSpec(std::mt19937& rng) {
     return s;
   };
   QuantSpec spec;
-  spec.weights = static_cast<WeightType>(pick(4));
-  const bool int8 = spec.weights == WeightType::kI8;
-  if (int8) {
-    spec.activations = static_cast<ActivationMode>(pick(4));
-    const std::vector<Granularity> all = {PerTensor{}, PerChannel{}, PerGroup{1 + pick(1000)}};
-    spec.granularity = all[pick(3)];
+  spec.weights = static_cast<WeightType>(pick(10));
+  if (IsInteger(spec.weights)) {
+    spec.activations = static_cast<ActivationMode>(pick(5));
+    const std::vector<Granularity> all = {PerTensor{}, PerChannel{}, PerChannel{pick(4)},
+                                          PerGroup{1 + pick(1000)}};
+    spec.granularity = all[pick(4)];
     spec.scheme = static_cast<QuantScheme>(pick(2));
+    spec.activation_type = static_cast<ActivationType>(pick(4));
+    spec.calibration = static_cast<CalibrationMethod>(pick(5));
+    if (spec.calibration == CalibrationMethod::kPercentile) spec.percentile = 100 - 0.01 * pick(99);
     if (pick(2) == 0) spec.calibration_set = name();
   }
-  for (int i = pick(3); i > 0; --i) {
-    spec.op_overrides[name()] = static_cast<WeightType>(pick(int8 ? 4 : 3));
+  spec.level = static_cast<Level>(pick(3));
+  for (int t = 0; t < kTechniques; ++t) {
+    const auto technique = static_cast<Technique>(t);
+    if (pick(3) == 0) spec.techniques[technique] = !Uses(spec, technique);
   }
-  for (int i = pick(3); i > 0; --i) {
-    spec.node_overrides[name()] = static_cast<WeightType>(pick(int8 ? 4 : 3));
-  }
+  spec.policy = static_cast<Policy>(pick(2));
+  spec.compute = static_cast<ComputeType>(pick(4));
+  const auto override_type = [&] {
+    const auto type = static_cast<WeightType>(pick(4));
+    return type == WeightType::kI16 ? spec.weights : type;
+  };
+  for (int i = pick(3); i > 0; --i) spec.op_overrides[name()] = override_type();
+  for (int i = pick(3); i > 0; --i) spec.node_overrides[name()] = override_type();
   return spec;
 }
 
@@ -127,9 +168,29 @@ TEST(QuantSpec, RandomSpecsRoundTrip) {
   }
 }
 
+TEST(QuantSpec, WordsComeInAnyOrderAndDefaultsMayBeSaid) {
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec a, QuantSpec::Parse("int8/best/static/per-tensor"));
+  EXPECT_EQ(a.ToString(), "int8/per-tensor/static/best");
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec b, QuantSpec::Parse("int8/minmax/fast/size/with=mixed"));
+  EXPECT_EQ(b.ToString(), "int8/with=mixed");
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec c, QuantSpec::Parse("int8/with=mixed/best"));
+  EXPECT_EQ(c.ToString(), "int8/best") << "the level says so already";
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec d, QuantSpec::Parse("int8/percentile-99.999"));
+  EXPECT_EQ(d.ToString(), "int8/percentile");
+}
+
+TEST(QuantSpec, LevelsAndSwitchesDecideTogether) {
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec spec,
+                          QuantSpec::Parse("int8/better/with=mixed/without=clip"));
+  EXPECT_TRUE(Uses(spec, Technique::kMixed));
+  EXPECT_FALSE(Uses(spec, Technique::kClip));
+  EXPECT_TRUE(Uses(spec, Technique::kSmooth));
+  EXPECT_FALSE(Uses(spec, Technique::kGptq));
+}
+
 TEST(QuantSpec, ParsingRandomTextNeverDoesMoreThanFail) {
   std::mt19937 rng(21);
-  const std::string alphabet = "int8fp16/per-tensor;=%calib23node ";
+  const std::string alphabet = "int8fp16/per-tensor;=%calib23nodewith best";
   for (int i = 0; i < 5000; ++i) {
     std::string text(rng() % 40, ' ');
     for (char& c : text) c = alphabet[rng() % alphabet.size()];
