@@ -116,11 +116,18 @@ bool WidensWeights(const Node& node) {
          (in->type().type == DataType::kF16 || in->type().type == DataType::kBF16);
 }
 
-bool HasSubgraph(const Node& node) {
-  for (const auto& [name, value] : node.attributes().items()) {
-    if (std::holds_alternative<SubgraphPtr>(value)) return true;
+// Types and constants of a node's inputs.
+std::vector<InferInput> KnownInputs(const Node& node) {
+  std::vector<InferInput> inputs;
+  inputs.reserve(node.inputs().size());
+  for (const Value* v : node.inputs()) {
+    InferInput& in = inputs.emplace_back();
+    in.present = v != nullptr;
+    if (v == nullptr) continue;
+    in.type = v->type();
+    if (v->is_constant()) in.constant = &v->constant();
   }
-  return false;
+  return inputs;
 }
 
 // Enough for shape arithmetic and small tables. Loops get less: their bodies may spin for nothing.
@@ -180,15 +187,10 @@ class ShapeInference {
 
   absl::Status Infer(const Node& node) {
     HT_ASSIGN_OR_RETURN(const OpDef* def, RowFor(graph_, node));
-    std::vector<InferInput> inputs;
-    inputs.reserve(node.inputs().size());
-    for (const Value* v : node.inputs()) {
-      InferInput& in = inputs.emplace_back();
-      in.present = v != nullptr;
-      if (v == nullptr) continue;
-      in.type = v->type();
-      if (v->is_constant()) in.constant = &v->constant();
-      if (const auto it = elements_.find(v); it != elements_.end()) in.elements = it->second.get();
+    std::vector<InferInput> inputs = KnownInputs(node);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const auto it = elements_.find(node.inputs()[i]);
+      if (it != elements_.end()) inputs[i].elements = it->second.get();
     }
     InferContext context(node, graph_.opset(node.domain()), std::move(inputs));
     HT_RETURN_IF_ERROR(InferNode(*def, context));
@@ -268,6 +270,20 @@ class ShapeInference {
 
 absl::Status InferShapes(Graph& graph, const InferOptions& options) {
   return ShapeInference(graph, options).Run();
+}
+
+bool HasSubgraph(const Node& node) {
+  for (const auto& [name, value] : node.attributes().items()) {
+    if (std::holds_alternative<SubgraphPtr>(value)) return true;
+  }
+  return false;
+}
+
+absl::StatusOr<std::vector<ValueType>> InferOutputs(const Graph& graph, const Node& node) {
+  HT_ASSIGN_OR_RETURN(const OpDef* def, RowFor(graph, node));
+  InferContext context(node, graph.opset(node.domain()), KnownInputs(node));
+  HT_RETURN_IF_ERROR(InferNode(*def, context));
+  return context.outputs();
 }
 
 absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Graph& graph, const Node& node,

@@ -24,6 +24,13 @@ struct InferOptions {
 // that fails by itself.
 absl::Status InferShapes(Graph& graph, const InferOptions& options = {});
 
+// True when an attribute is a graph (If, Loop, Scan).
+bool HasSubgraph(const Node& node);
+
+// What inference finds about a node's outputs from its inputs' types and constants alone: without
+// what the file says about them (about values of nested graphs it may).
+absl::StatusOr<std::vector<ValueType>> InferOutputs(const Graph& graph, const Node& node);
+
 // Evaluates one node with its table row. `inputs` is parallel to node.inputs(), null where absent.
 absl::StatusOr<std::vector<Tensor>> EvaluateNode(const Graph& graph, const Node& node,
                                                  absl::Span<const Tensor* const> inputs);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
+#include "core/ops/evaluate.h"
 #include "core/ops/random.h"
 #include "core/passes/portable.h"
 #include "core/passes/rewrite_util.h"

@@ -85,11 +85,4 @@ bool IsQuantization(const Node& node) {
          node.op() == "DynamicQuantizeLinear";
 }
 
-bool HasSubgraph(const Node& node) {
-  for (const auto& [name, value] : node.attributes().items()) {
-    if (std::holds_alternative<SubgraphPtr>(value)) return true;
-  }
-  return false;
-}
-
 }  // namespace halftone

@@ -50,7 +50,6 @@ std::optional<int> NormalAxis(int64_t axis, int rank);
 // QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear: they state a decision and stay as they
 // are.
 bool IsQuantization(const Node& node);
-bool HasSubgraph(const Node& node);
 
 }  // namespace halftone
 

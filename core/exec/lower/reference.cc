@@ -25,6 +25,22 @@ bool AllConstant(const Node& node) {
   return !node.inputs().empty();
 }
 
+// A result is what the plan has room for. Where only the file knew the size, because it depends on
+// data or is said inside a nested graph, it is the file that was wrong.
+absl::Status CheckResult(const Graph& graph, const Node& node, size_t output, const Tensor& got,
+                         DataType type, const Shape& shape) {
+  if (got.type() == type && got.shape() == shape) return absl::OkStatus();
+  const std::string text =
+      absl::StrCat(Describe(node), ": output ", output, " is ", got.ToString(0), ", want ",
+                   Name(type), ToString(absl::MakeConstSpan(shape)));
+  HT_ASSIGN_OR_RETURN(const std::vector<ValueType> inferred, InferOutputs(graph, node));
+  const bool derived = inferred[output].type == type && Concrete(inferred[output].shape) == shape;
+  if (derived && !HasSubgraph(node)) {
+    return absl::InternalError(text);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(text, ", as the model says"));
+}
+
 // Weights that nothing absorbs (e.g. dequantized ones of an operator without a narrow form).
 absl::Status FoldNow(ProgramBuilder& b, const Node& node) {
   std::vector<const Tensor*> inputs;
@@ -40,6 +56,8 @@ absl::Status FoldNow(ProgramBuilder& b, const Node& node) {
   for (size_t i = 0; i < node.outputs().size(); ++i) {
     if (node.outputs()[i] == nullptr) continue;
     const DataType type = outputs[i].type();
+    HT_RETURN_IF_ERROR(
+        CheckResult(b.graph(), node, i, outputs[i], type, b.ShapeOf(node.outputs()[i])));
     b.DefineIn(node.outputs()[i], {b.Constant(std::move(outputs[i])), Layout::kPlain, type});
   }
   return absl::OkStatus();
@@ -85,43 +103,39 @@ absl::Status LowerReference(ProgramBuilder& b, const Node& node, std::string rea
   }
   const Graph* graph = &b.graph();
   const Node* n = &node;
-  b.AddStep(
-      {.node = node.name(),
-       .op = node.op(),
-       .rule = "reference",
-       .implementation = "reference",
-       .detail = std::move(reason)},
-      std::move(touches), [=](Binding& bind) -> BoundStep {
-        return [=, &bind]() -> absl::Status {
-          std::vector<Tensor> views(inputs.size());
-          std::vector<const Tensor*> pointers(inputs.size(), nullptr);
-          for (size_t i = 0; i < inputs.size(); ++i) {
-            const Operand& o = inputs[i];
-            if (o.buffer < 0) continue;
-            views[i] = o.dynamic ? bind.dynamic(o.buffer)
-                                 : Tensor::Borrow(o.type, o.shape, bind.pointer(o.buffer));
-            pointers[i] = &views[i];
-          }
-          HT_ASSIGN_OR_RETURN(std::vector<Tensor> results, EvaluateNode(*graph, *n, pointers));
-          for (size_t i = 0; i < outputs.size(); ++i) {
-            const Operand& o = outputs[i];
-            if (o.buffer < 0) continue;
-            if (o.dynamic) {
-              // An identity may hand out its input, which lives in the arena.
-              HT_ASSIGN_OR_RETURN(bind.dynamic(o.buffer), results[i].Clone());
-              continue;
-            }
-            if (results[i].shape() != o.shape || results[i].type() != o.type) {
-              return absl::InternalError(
-                  absl::StrCat(Describe(*n), ": output ", i, " is ", results[i].ToString(0),
-                               ", want ", Name(o.type), ToString(absl::MakeConstSpan(o.shape))));
-            }
-            std::memcpy(bind.pointer(o.buffer), results[i].raw(),
-                        static_cast<size_t>(results[i].num_bytes()));
-          }
-          return absl::OkStatus();
-        };
-      });
+  b.AddStep({.node = node.name(),
+             .op = node.op(),
+             .rule = "reference",
+             .implementation = "reference",
+             .detail = std::move(reason)},
+            std::move(touches), [=](Binding& bind) -> BoundStep {
+              return [=, &bind]() -> absl::Status {
+                std::vector<Tensor> views(inputs.size());
+                std::vector<const Tensor*> pointers(inputs.size(), nullptr);
+                for (size_t i = 0; i < inputs.size(); ++i) {
+                  const Operand& o = inputs[i];
+                  if (o.buffer < 0) continue;
+                  views[i] = o.dynamic ? bind.dynamic(o.buffer)
+                                       : Tensor::Borrow(o.type, o.shape, bind.pointer(o.buffer));
+                  pointers[i] = &views[i];
+                }
+                HT_ASSIGN_OR_RETURN(std::vector<Tensor> results,
+                                    EvaluateNode(*graph, *n, pointers));
+                for (size_t i = 0; i < outputs.size(); ++i) {
+                  const Operand& o = outputs[i];
+                  if (o.buffer < 0) continue;
+                  if (o.dynamic) {
+                    // An identity may hand out its input, which lives in the arena.
+                    HT_ASSIGN_OR_RETURN(bind.dynamic(o.buffer), results[i].Clone());
+                    continue;
+                  }
+                  HT_RETURN_IF_ERROR(CheckResult(*graph, *n, i, results[i], o.type, o.shape));
+                  std::memcpy(bind.pointer(o.buffer), results[i].raw(),
+                              static_cast<size_t>(results[i].num_bytes()));
+                }
+                return absl::OkStatus();
+              };
+            });
   return absl::OkStatus();
 }
 

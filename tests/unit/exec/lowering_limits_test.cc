@@ -118,5 +118,40 @@ TEST_P(LoweringLimits, AgreesWithTheReference) {
 INSTANTIATE_TEST_SUITE_P(All, LoweringLimits, testing::ValuesIn(kLimits),
                          [](const auto& info) { return info.param.name; });
 
+// A loop that appends to its state, and declares that the state keeps its size.
+TEST(DeclaredSizes, AModelThatIsWrongAboutThemIsToldSo) {
+  const ValueType state = {DataType::kF32, Dims{1}};
+  auto body = std::make_shared<Graph>("body");
+  body->opsets()[""] = 20;
+  body->AddInput("iteration", {DataType::kI64, Dims{}});
+  Value* going = body->AddInput("going", {DataType::kBool, Dims{}});
+  Value* before = body->AddInput("before", state);
+  body->AddOutput(
+      body->AddNode({.op = "Identity", .inputs = {going}, .outputs = {"on"}})->output(0));
+  Node* append = body->AddNode({.op = "Concat",
+                                .inputs = {before, before},
+                                .outputs = {"after"},
+                                .attributes = {{"axis", int64_t{0}}}});
+  append->output(0)->set_type(state);
+  body->AddOutput(append->output(0));
+
+  Graph g("test");
+  g.opsets()[""] = 20;
+  Value* trips = g.AddInput("trips", {DataType::kI64, Dims{}});
+  Value* x = g.AddInput("x", state);
+  Node* loop = g.AddNode({.op = "Loop",
+                          .inputs = {trips, nullptr, x},
+                          .outputs = {"y"},
+                          .attributes = {{"body", SubgraphPtr(std::move(body))}}});
+  loop->output(0)->set_type(state);
+  g.AddOutput(loop->output(0));
+  HT_ASSERT_OK_AND_ASSIGN(const auto plan, Plan::Create(std::move(g), {}));
+  Context context(plan);
+  const Tensor one = RandomF32({1}, 1);
+  HT_EXPECT_OK(context.Run({Tensor::Scalar<int64_t>(0), one}));
+  EXPECT_THAT(context.Run({Tensor::Scalar<int64_t>(1), one}),
+              StatusIs(absl::StatusCode::kInvalidArgument, ::testing::HasSubstr("the model says")));
+}
+
 }  // namespace
 }  // namespace halftone
