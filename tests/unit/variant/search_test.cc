@@ -1,0 +1,114 @@
+#include "core/variant/search.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <map>
+
+#include "tests/testing/status_matchers.h"
+
+namespace halftone {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Not;
+using Goal = Objective::Goal;
+
+QuantSpec Spec(const std::string& text) { return *QuantSpec::Parse(text); }
+Candidate Make(const std::string& spec, int64_t bytes, double seconds, double sqnr,
+               double agreement = -1) {
+  return {Spec(spec), bytes, seconds, sqnr, agreement};
+}
+
+// A model of which it is known what each spec gives; unknown ones cannot be built.
+struct World {
+  std::map<std::string, Candidate> results;
+  std::vector<std::string> built;
+
+  std::vector<Candidate> Search(const Objective& objective, bool has_samples = true) {
+    std::vector<Candidate> tried = {Make("fp32", 400, 4, 999, 1)};
+    while (const auto next = Next(objective, tried, has_samples)) {
+      built.push_back(next->ToString());
+      EXPECT_LE(built.size(), 20) << "does not end";
+      if (built.size() > 20) break;
+      const auto found = results.find(next->ToString());
+      // What cannot be built is tried once, and is never the best.
+      tried.push_back(found != results.end() ? found->second
+                                             : Candidate{*next, INT64_MAX, 1e9, -999, 0});
+    }
+    return tried;
+  }
+};
+
+World Typical() {
+  World w;
+  for (const Candidate& c :
+       {Make("int8/per-channel/static", 100, 1, 18, 0.97), Make("fp16", 200, 4, 60, 1),
+        Make("int8/per-channel/dynamic", 100, 1.5, 25, 0.98), Make("bf16", 200, 2, 35, 0.99),
+        Make("int8/per-channel/weight-only", 100, 4, 40, 0.995), Make("int4", 60, 5, 15, 0.9),
+        Make("int8/per-channel/static/better", 100, 1, 22, 0.98),
+        Make("int8/per-channel/static/best", 130, 1.2, 36, 0.998),
+        Make("int4/best", 70, 5, 30, 0.98)}) {
+    w.results[c.spec.ToString()] = c;
+  }
+  return w;
+}
+
+TEST(Search, TheSmallestThatIsGoodEnough) {
+  World w = Typical();
+  const Objective objective{.goal = Goal::kSmallest, .min_sqnr_db = 28};
+  const std::vector<Candidate> tried = w.Search(objective);
+  EXPECT_EQ(Best(objective, tried)->spec.ToString(), "int4/best");
+  EXPECT_THAT(w.built, Not(Contains("ternary"))) << "int4 lost too much already";
+}
+
+TEST(Search, TheFastestThatIsGoodEnough) {
+  World w = Typical();
+  const Objective objective{
+      .goal = Goal::kFastest, .max_disagreement = 0.005, .limits_disagreement = true};
+  const std::vector<Candidate> tried = w.Search(objective);
+  EXPECT_EQ(Best(objective, tried)->spec.ToString(), "int8/per-channel/static/best");
+  EXPECT_THAT(w.built, Not(Contains("int4"))) << "no way to be faster";
+}
+
+TEST(Search, BetterLevelsAreTriedOnlyWhereThePlainOneFails) {
+  World w = Typical();
+  w.Search({.goal = Goal::kFastest, .min_sqnr_db = 10});
+  EXPECT_THAT(w.built, Not(Contains("int8/per-channel/static/better")));
+}
+
+TEST(Search, WithoutSamplesNothingStatic) {
+  World w = Typical();
+  w.Search({.goal = Goal::kFastest, .min_sqnr_db = 30}, /*has_samples=*/false);
+  for (const std::string& spec : w.built) EXPECT_EQ(spec.find("static"), std::string::npos);
+}
+
+TEST(Best, WhereNothingMeetsTheObjectiveTheLeastBad) {
+  const std::vector<Candidate> all = {Make("fp32", 400, 4, 999, 1), Make("int8", 100, 1, 20, 0.9),
+                                      Make("fp16", 200, 4, 60, 1)};
+  EXPECT_EQ(Best({.min_sqnr_db = 30, .max_resident_bytes = 150}, all)->spec.ToString(), "fp16")
+      << "quality first, then memory";
+  EXPECT_FALSE(Meets({.min_sqnr_db = 30, .max_resident_bytes = 150}, all[2]));
+  EXPECT_EQ(Best({.min_sqnr_db = 1000}, {all[1], all[2]})->spec.ToString(), "fp16");
+  EXPECT_EQ(Best({}, {}), nullptr);
+}
+
+TEST(ParetoFront, KeepsWhatNothingBeats) {
+  const Candidate fp32 = Make("fp32", 400, 4, 999), int8 = Make("int8", 100, 1, 20);
+  const Candidate fp16 = Make("fp16", 200, 4, 60), slow = Make("int4", 120, 5, 15);
+  EXPECT_THAT(ParetoFront({fp32, slow, int8, fp16}), ElementsAre(int8, fp16, fp32));
+}
+
+TEST(Objective, RefusesWhatMakesNoSense) {
+  HT_EXPECT_OK(Objective{}.Validate());
+  EXPECT_THAT((Objective{.min_sqnr_db = -1}.Validate()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT((Objective{.max_disagreement = 1.5}.Validate()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT((Objective{.max_resident_bytes = -5}.Validate()),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+}  // namespace
+}  // namespace halftone
