@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/status_macros.h"
+#include "core/quant/packed.h"
 
 namespace halftone {
 namespace {
@@ -99,24 +100,19 @@ absl::Status EvalUnpacked(EvalContext& c, EvalFn eval) {
 
 absl::StatusOr<Tensor> Unpack4(const Tensor& t) {
   HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(UnpackedType(t.type()), t.shape()));
-  const uint8_t* from = Raw<uint8_t>(t);
-  uint8_t* to = MutableRaw<uint8_t>(out);
-  const bool is_signed = t.type() == DataType::kI4;
-  for (int64_t i = 0; i < t.num_elements(); ++i) {
-    const uint8_t nibble = (from[i / 2] >> (i % 2 * 4)) & 0xf;
-    to[i] = is_signed && nibble >= 8 ? nibble | 0xf0 : nibble;
+  const auto packed = absl::MakeConstSpan(Raw<uint8_t>(t), static_cast<size_t>(t.num_bytes()));
+  if (t.type() == DataType::kI4) {
+    UnpackSigned(packed, 4, out.mutable_data<int8_t>());
+  } else {
+    UnpackCodes(packed, 4, out.mutable_data<uint8_t>());
   }
   return out;
 }
 
 absl::StatusOr<Tensor> Pack4(const Tensor& t, DataType type) {
   HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(type, t.shape()));
-  const uint8_t* from = Raw<uint8_t>(t);
-  uint8_t* to = MutableRaw<uint8_t>(out);
-  std::fill(to, to + out.num_bytes(), uint8_t{0});
-  for (int64_t i = 0; i < t.num_elements(); ++i) {
-    to[i / 2] |= static_cast<uint8_t>((from[i] & 0xf) << (i % 2 * 4));
-  }
+  PackCodes(absl::MakeConstSpan(Raw<uint8_t>(t), static_cast<size_t>(t.num_elements())), 4,
+            absl::MakeSpan(MutableRaw<uint8_t>(out), static_cast<size_t>(out.num_bytes())));
   return out;
 }
 

@@ -64,6 +64,10 @@ void QuantizeSymmetric(absl::Span<const float> x, float scale, int32_t limit,
                        absl::Span<int8_t> q) {
   QuantizeBounded<int8_t>(x, scale, 0, -limit, limit, q);
 }
+void QuantizeBetween(absl::Span<const float> x, QParams p, int32_t low, int32_t high,
+                     absl::Span<int32_t> q) {
+  QuantizeBounded<int32_t>(x, p.scale, p.zero_point, low, high, q);
+}
 
 void Dequantize(absl::Span<const uint8_t> q, QParams p, absl::Span<float> x) {
   DequantizeAll(q, p, x);

@@ -19,6 +19,10 @@ void Quantize(absl::Span<const float> x, QParams p, absl::Span<int16_t> q);
 // As above, saturated to [-limit, limit]: weights that leave room. Requires: 0 < limit <= 127 and
 // zero_point 0.
 void QuantizeSymmetric(absl::Span<const float> x, float scale, int32_t limit, absl::Span<int8_t> q);
+// As above, saturated to [low, high], for weights of any type. Requires: low <= zero_point <= high,
+// both within 16 bits.
+void QuantizeBetween(absl::Span<const float> x, QParams p, int32_t low, int32_t high,
+                     absl::Span<int32_t> q);
 
 // Writes scale * (q - zero_point). Requires: x.size() == q.size().
 void Dequantize(absl::Span<const uint8_t> q, QParams p, absl::Span<float> x);
