@@ -15,6 +15,7 @@
 #include "core/ops/infer_util.h"
 #include "core/ops/random.h"
 #include "core/ops/registry.h"
+#include "core/ops/unpack.h"
 
 namespace halftone {
 namespace {
@@ -110,7 +111,9 @@ std::optional<Tensor> TensorFromElements(const ValueType& type, const Elements& 
 // Constants that a variant stores in a narrow type are widened by such nodes: folding them would
 // undo the quantization.
 bool WidensWeights(const Node& node) {
-  if (node.op() == "DequantizeLinear" || node.op() == "QuantizeLinear") return true;
+  if (node.op() == "DequantizeLinear" || node.op() == "QuantizeLinear" || UnpacksWeights(node)) {
+    return true;
+  }
   const Value* in = node.input(0);
   return (node.op() == "Cast" || node.op() == "CastLike") && in != nullptr &&
          (in->type().type == DataType::kF16 || in->type().type == DataType::kBF16);

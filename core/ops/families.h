@@ -51,6 +51,7 @@ absl::Span<const OpDef> LossOps();
 absl::Span<const OpDef> TextOps();
 absl::Span<const OpDef> LegacyOps();
 absl::Span<const OpDef> ImageOps();
+absl::Span<const OpDef> UnpackOps();
 
 }  // namespace halftone
 

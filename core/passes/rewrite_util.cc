@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "core/ops/unpack.h"
 
 namespace halftone {
 
@@ -82,7 +83,7 @@ std::optional<int> NormalAxis(int64_t axis, int rank) {
 
 bool IsQuantization(const Node& node) {
   return node.op() == "QuantizeLinear" || node.op() == "DequantizeLinear" ||
-         node.op() == "DynamicQuantizeLinear";
+         node.op() == "DynamicQuantizeLinear" || UnpacksWeights(node);
 }
 
 }  // namespace halftone

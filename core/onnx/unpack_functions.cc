@@ -1,0 +1,119 @@
+#include "core/onnx/unpack_functions.h"
+
+#include <array>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "core/ops/registry.h"
+#include "core/ops/unpack.h"
+#include "core/quant/packed.h"
+
+namespace halftone {
+namespace {
+
+void CollectCalls(const Graph& graph, std::set<std::string>& names) {
+  for (const Node* node : graph.nodes()) {
+    if (UnpacksWeights(*node)) names.insert(node->op());
+    for (const auto& [name, value] : node->attributes().items()) {
+      const auto* nested = std::get_if<SubgraphPtr>(&value);
+      if (nested != nullptr && *nested != nullptr) CollectCalls(**nested, names);
+    }
+  }
+}
+
+// Writes the nodes of one function.
+class FunctionWriter {
+ public:
+  explicit FunctionWriter(onnx::FunctionProto* function) : function_(function) {}
+
+  onnx::NodeProto* Node(const std::string& op, const std::vector<std::string>& inputs,
+                        const std::string& output) {
+    onnx::NodeProto* node = function_->add_node();
+    node->set_op_type(op);
+    node->set_name(output);
+    for (const std::string& input : inputs) node->add_input(input);
+    node->add_output(output);
+    return node;
+  }
+  static void SetInt(onnx::NodeProto* node, const std::string& name, int64_t value) {
+    onnx::AttributeProto* attribute = node->add_attribute();
+    attribute->set_name(name);
+    attribute->set_type(onnx::AttributeProto::INT);
+    attribute->set_i(value);
+  }
+  onnx::AttributeProto* Constant(const std::string& output, const std::string& form,
+                                 onnx::AttributeProto::AttributeType type) {
+    onnx::AttributeProto* attribute = Node("Constant", {}, output)->add_attribute();
+    attribute->set_name(form);
+    attribute->set_type(type);
+    return attribute;
+  }
+  void Ints(const std::string& output, int64_t value) {
+    Constant(output, "value_ints", onnx::AttributeProto::INTS)->add_ints(value);
+  }
+
+ private:
+  onnx::FunctionProto* const function_;
+};
+
+// What each byte holds, [256, per byte].
+void WriteTable(bool ternary, onnx::TensorProto* tensor) {
+  const int per_byte = ternary ? 4 : 8;
+  std::array<uint8_t, 256> bytes;
+  for (int i = 0; i < 256; ++i) bytes[i] = static_cast<uint8_t>(i);
+  std::vector<int8_t> table(static_cast<size_t>(256 * per_byte));
+  ternary ? UnpackTernary(bytes, absl::MakeSpan(table))
+          : UnpackBinary(bytes, absl::MakeSpan(table));
+  tensor->set_data_type(onnx::TensorProto::INT8);
+  tensor->add_dims(256);
+  tensor->add_dims(per_byte);
+  tensor->set_raw_data(table.data(), table.size());
+}
+
+void WriteFunction(const std::string& name, int opset, onnx::FunctionProto* function) {
+  function->set_domain(std::string(kHalftoneDomain));
+  function->set_name(name);
+  function->add_input("packed");
+  function->add_output("values");
+  function->add_attribute("shape");
+  auto* import = function->add_opset_import();
+  import->set_domain("");
+  import->set_version(opset);
+  FunctionWriter w(function);
+  WriteTable(name == kUnpackTernary,
+             w.Constant("table", "value", onnx::AttributeProto::TENSOR)->mutable_t());
+  FunctionWriter::SetInt(w.Node("Cast", {"packed"}, "index"), "to", onnx::TensorProto::INT32);
+  FunctionWriter::SetInt(w.Node("Gather", {"table", "index"}, "bytes"), "axis", 0);
+  w.Ints("all", -1);
+  w.Node("Reshape", {"bytes", "all"}, "flat");
+  w.Constant("dims", "value_ints", onnx::AttributeProto::INTS)->set_ref_attr_name("shape");
+  FunctionWriter::SetInt(w.Node("ReduceProd", {"dims"}, "count"), "keepdims", 1);
+  w.Ints("zero", 0);
+  w.Node("Slice", {"flat", "zero", "count"}, "kept");
+  w.Node("Reshape", {"kept", "dims"}, "values");
+}
+
+}  // namespace
+
+void AddUnpackFunctions(const Graph& graph, onnx::ModelProto* model) {
+  std::set<std::string> names;
+  CollectCalls(graph, names);
+  for (const std::string& name : names) {
+    WriteFunction(name, graph.opset(), model->add_functions());
+  }
+}
+
+void DropUnpackFunctions(onnx::ModelProto& model) {
+  auto* functions = model.mutable_functions();
+  for (int i = functions->size() - 1; i >= 0; --i) {
+    const onnx::FunctionProto& f = functions->Get(i);
+    if (f.domain() == kHalftoneDomain && FindOp(kHalftoneDomain, f.name(), kHalftoneOpset)) {
+      functions->DeleteSubrange(i, 1);
+    }
+  }
+}
+
+}  // namespace halftone
