@@ -11,12 +11,13 @@
 #include "core/base/status_macros.h"
 #include "core/ops/registry.h"
 #include "core/passes/raise_opset.h"
+#include "core/passes/weight_narrower.h"
 
 namespace halftone {
 namespace {
 
-// QuantizeLinear and DequantizeLinear per axis, and bf16 in Cast, came with opset 13.
-constexpr int kQuantizationOpset = 13;
+// Symmetric weights of which 255 * w * 2 fits into 16 bits.
+constexpr int32_t kReducedLimit = 63;
 
 // Operators beside the multiply-accumulate ones whose constants are worth half width.
 struct StoredWeights {
@@ -58,9 +59,9 @@ std::string OperandObstacle(const Node& node, const std::optional<WeightOperand>
 
 std::string FormatObstacle(const Node& node, const NodeChoice& choice) {
   const Tensor& weights = node.input(choice.weight_input)->constant();
-  if (choice.format.type == WeightType::kI8 && node.op() == "MatMul" && weights.rank() != 2) {
-    return absl::StrCat("its weights have rank ", weights.rank(),
-                        ": int8 wants one matrix for all batches");
+  if (IsInteger(choice.format.type) && node.op() == "MatMul" && weights.rank() != 2) {
+    return absl::StrCat("its weights have rank ", weights.rank(), ": ", Name(choice.format.type),
+                        " wants one matrix for all batches");
   }
   return WeightObstacle(weights, choice.format);
 }
@@ -82,8 +83,7 @@ class Chooser {
 
   std::vector<NodeChoice> Run() {
     for (Node* node : graph_.nodes()) {
-      const OpDef* row = FindOp(graph_, *node);
-      if (row != nullptr && row->quant == QuantBehavior::kComputeInt8) {
+      if (ComputesInt8(*node) || FindWeightOperand(*node)) {
         out_.push_back(ChooseCompute(node));
       } else {
         ChooseStored(node);
@@ -93,14 +93,9 @@ class Chooser {
   }
 
  private:
-  WeightFormat Format(WeightType type, std::optional<int> channel_axis) const {
-    WeightFormat format{.type = type};
-    if (type != WeightType::kI8) return format;
-    if (std::holds_alternative<PerChannel>(spec_.granularity)) format.channel_axis = channel_axis;
-    format.scheme = spec_.scheme;
-    const bool integer_compute = spec_.activations != ActivationMode::kWeightOnly;
-    format.limit = integer_compute && options_.reduce_weight_range ? 63 : 127;
-    return format;
+  bool ComputesInt8(const Node& node) const {
+    const OpDef* row = FindOp(graph_, node);
+    return row != nullptr && row->quant == QuantBehavior::kComputeInt8;
   }
 
   NodeChoice ChooseCompute(Node* node) const {
@@ -117,8 +112,20 @@ class Chooser {
       c.reason = UnwantedReason(spec_, *node);
       return c;
     }
+    if (IsInteger(type) && UsesIntegerArithmetic(spec_) && !ComputesInt8(*node)) {
+      c.reason = "it has no integer kernel: its weights become narrow by weight-only";
+      return c;
+    }
+    const absl::StatusOr<WeightFormat> format = FormatFor(spec_, type, *node, *operand);
+    if (!format.ok()) {
+      c.reason = std::string(format.status().message());
+      return c;
+    }
     NodeChoice wanted = c;
-    wanted.format = Format(type, operand->channel_axis);
+    wanted.format = *format;
+    if (IsInteger(type) && UsesIntegerArithmetic(spec_) && options_.reduce_weight_range) {
+      wanted.format.limit = kReducedLimit;
+    }
     c.reason = FormatObstacle(*node, wanted);
     if (c.reason.empty() && IsStatic(type) && options_.ranges != nullptr &&
         !options_.ranges->contains(node->input(0)->name())) {
@@ -137,7 +144,7 @@ class Chooser {
       const Value* w = node->input(stored.input);
       if (stored.op != node->op() || !IsF32Constant(w) || w->constant().rank() < 2) continue;
       NodeChoice c{.node = node, .weight_input = stored.input, .moves_weights = stored.moves};
-      c.format = Format(type, std::nullopt);
+      c.format = {.type = type};
       c.output = node->output(0) != nullptr ? node->output(0)->name() : "";
       c.fp32_weight_bytes = c.weight_bytes = w->constant().num_bytes();
       c.reason = WeightObstacle(w->constant(), c.format);
@@ -186,7 +193,8 @@ void SetOutputs(std::vector<NodeChoice>& choices, const ActivationPlan& plan) {
 
 absl::Status PrepareForQuantization(Graph& graph, const QuantSpec& spec) {
   if (IsInteger(spec.weights) || UsesType(spec, WeightType::kBF16)) {
-    HT_RETURN_IF_ERROR(RaiseOpset(graph, kQuantizationOpset));
+    const bool grouped = std::holds_alternative<PerGroup>(spec.granularity);
+    HT_RETURN_IF_ERROR(RaiseOpset(graph, RequiredOpset(spec.weights, grouped)));
   }
   graph.RemoveUnused();  // so that nothing disappears while choices point at it
   return graph.SortTopologically();

@@ -1,15 +1,18 @@
 #include "core/passes/quantize_weights.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
 #include "core/quant/affine.h"
-#include "core/quant/error_stats.h"
+#include "core/quant/low_bit.h"
 #include "core/quant/observer.h"
+#include "core/quant/packed.h"
 #include "core/quant/qparams.h"
 
 namespace halftone {
@@ -17,72 +20,208 @@ namespace {
 
 constexpr float kLargestF16 = 65504.0f;
 
-// A tensor seen as [outer, channels, inner] with the quantized axis in the middle.
-struct ChannelView {
-  int64_t outer = 1, channels = 1, inner = 1;
+struct IntegerRow {
+  WeightType type;
+  DataType stored;
+  int32_t low, high, middle;
+};
+constexpr std::array kIntegerRows = {
+    IntegerRow{WeightType::kI16, DataType::kI16, -32768, 32767, 0},
+    IntegerRow{WeightType::kI8, DataType::kI8, -128, 127, 0},
+    IntegerRow{WeightType::kU8, DataType::kU8, 0, 255, 128},
+    IntegerRow{WeightType::kI4, DataType::kI4, -8, 7, 0},
+    IntegerRow{WeightType::kU4, DataType::kU4, 0, 15, 8},
+    IntegerRow{WeightType::kTernary, DataType::kU8, -1, 1, 0},
+    IntegerRow{WeightType::kBinary, DataType::kU8, -1, 1, 0},
 };
 
-ChannelView ViewOf(absl::Span<const int64_t> shape, std::optional<int> axis) {
-  ChannelView v;
-  if (!axis) {
-    v.inner = ElementCount(shape);
-    return v;
-  }
-  for (int i = 0; i < static_cast<int>(shape.size()); ++i) {
-    (i < *axis ? v.outer : i == *axis ? v.channels : v.inner) *= shape[i];
-  }
-  return v;
+const IntegerRow& RowOf(WeightType type) {
+  return kIntegerRows[static_cast<size_t>(type) - static_cast<size_t>(WeightType::kI16)];
+}
+bool IsPackedBits(WeightType type) {
+  return type == WeightType::kTernary || type == WeightType::kBinary;
 }
 
-std::vector<QParams> ChooseParams(const Tensor& w, const ChannelView& view,
-                                  const WeightFormat& format) {
-  ChannelObserver observer(view.channels);
-  observer.Observe(w.data<float>(), view.inner);
-  std::vector<QParams> out;
-  for (const MinMaxObserver& channel : observer.channels()) {
-    const ValueRange& r = channel.range();
-    out.push_back(format.scheme == QuantScheme::kAffine
-                      ? AffineS8(r)
-                      : SymmetricQParams(std::max(std::abs(r.min), std::abs(r.max)), format.limit));
+// --- which elements share a scale -------------------------------------------------------------
+
+// `strips` runs of `count` elements, `step` apart, in the flat tensor.
+struct ScaleGroup {
+  int64_t start = 0;
+  int64_t strips = 1, strip_stride = 0;
+  int64_t count = 0, step = 1;
+};
+
+// A tensor seen as [outer, size, inner] with the quantized axis in the middle. Groups are in the
+// order of the scale's elements.
+class ScaleGroups {
+ public:
+  ScaleGroups(absl::Span<const int64_t> shape, const WeightFormat& format) {
+    if (format.group_size == 0 && !format.channel_axis) {
+      inner_ = ElementCount(shape);
+      return;
+    }
+    const int axis = format.group_size > 0 ? format.group_axis : *format.channel_axis;
+    block_ = format.group_size;
+    for (int i = 0; i < static_cast<int>(shape.size()); ++i) {
+      (i < axis ? outer_ : i == axis ? size_ : inner_) *= shape[i];
+    }
+    scale_shape_ = {size_};
+    if (block_ == 0) return;
+    scale_shape_.assign(shape.begin(), shape.end());
+    scale_shape_[axis] = blocks();
+  }
+
+  const Shape& scale_shape() const { return scale_shape_; }
+  int64_t count() const { return block_ == 0 ? size_ : outer_ * blocks() * inner_; }
+  ScaleGroup group(int64_t i) const {
+    if (block_ == 0) return {i * inner_, outer_, size_ * inner_, inner_, 1};
+    const int64_t j = i % inner_, b = i / inner_ % blocks(), o = i / inner_ / blocks();
+    const int64_t first = b * block_;
+    return {(o * size_ + first) * inner_ + j, 1, 0, std::min(block_, size_ - first), inner_};
+  }
+
+ private:
+  int64_t blocks() const { return (size_ + block_ - 1) / block_; }
+
+  int64_t outer_ = 1, size_ = 1, inner_ = 1, block_ = 0;
+  Shape scale_shape_;
+};
+
+// --- the numbers of one group -----------------------------------------------------------------
+
+// Writes the codes of values that share a scale.
+QParams QuantizeGroup(absl::Span<const float> w, const WeightFormat& format, const IntegerRow& row,
+                      absl::Span<int32_t> q, std::vector<int8_t>& small) {
+  if (IsPackedBits(format.type)) {
+    small.resize(w.size());
+    const bool ternary = format.type == WeightType::kTernary;
+    const float scale = ternary ? TernaryScale(w) : BinaryScale(w);
+    ternary ? QuantizeTernary(w, scale, absl::MakeSpan(small))
+            : QuantizeBinary(w, absl::MakeSpan(small));
+    std::copy(small.begin(), small.end(), q.begin());
+    return {scale, 0};
+  }
+  ValueRange range;
+  for (const float v : w) range.Include({v, v});
+  if (format.scheme == QuantScheme::kAffine) {
+    const QParams p = AffineQParams(range, row.low, row.high);
+    QuantizeBetween(w, p, row.low, row.high, q);
+    return p;
+  }
+  const int32_t limit = format.limit != 0 ? format.limit : row.high - row.middle;
+  const float largest = std::max(std::abs(range.min), std::abs(range.max));
+  const QParams p{SymmetricQParams(largest, limit).scale, row.middle};
+  QuantizeBetween(w, p, row.middle - limit, row.middle + limit, q);
+  return p;
+}
+
+bool StoresZeroPoint(const WeightFormat& format, const IntegerRow& row) {
+  if (IsPackedBits(format.type)) return false;
+  return format.scheme == QuantScheme::kAffine || row.middle != 0 ||
+         (format.type == WeightType::kI8 && format.group_size == 0);
+}
+
+// Integers as the file holds them.
+absl::StatusOr<Tensor> PackIntegers(absl::Span<const int32_t> q, WeightType type,
+                                    absl::Span<const int64_t> shape) {
+  const DataType stored = RowOf(type).stored;
+  if (!IsPackedBits(type) && BitWidth(stored) >= 8) {
+    HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(stored, shape));
+    DispatchType(stored, [&](auto tag) {
+      using T = decltype(tag);
+      std::transform(q.begin(), q.end(), out.mutable_data<T>().begin(),
+                     [](int32_t v) { return static_cast<T>(v); });
+    });
+    return out;
+  }
+  const int64_t n = static_cast<int64_t>(q.size());
+  std::vector<int8_t> codes(q.begin(), q.end());
+  Shape packed_shape(shape.begin(), shape.end());
+  if (IsPackedBits(type)) {
+    HT_ASSIGN_OR_RETURN(const int64_t bytes, PackedBytes(n, BitsOf(type)));
+    packed_shape = {bytes};
+  }
+  HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(stored, packed_shape));
+  const auto packed = absl::MakeSpan(reinterpret_cast<uint8_t*>(out.mutable_raw()),
+                                     static_cast<size_t>(out.num_bytes()));
+  if (type == WeightType::kTernary) {
+    PackTernary(codes, packed);
+  } else if (type == WeightType::kBinary) {
+    PackBinary(codes, packed);
+  } else {
+    PackCodes(absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(codes.data()), codes.size()), 4,
+              packed);
   }
   return out;
 }
 
-absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& w, const WeightFormat& format) {
-  const ChannelView view = ViewOf(w.shape(), format.channel_axis);
-  const std::vector<QParams> params = ChooseParams(w, view, format);
-  NarrowWeights out;
-  HT_ASSIGN_OR_RETURN(out.stored, Tensor::Create(DataType::kI8, w.shape()));
-  const absl::Span<const float> from = w.data<float>();
-  const absl::Span<int8_t> to = out.stored.mutable_data<int8_t>();
-  const size_t inner = static_cast<size_t>(view.inner);
-  for (size_t row = 0, at = 0; at < from.size(); ++row, at += inner) {
-    const QParams& p = params[row % params.size()];
-    if (format.scheme == QuantScheme::kAffine) {
-      Quantize(from.subspan(at, inner), p, to.subspan(at, inner));
-    } else {
-      QuantizeSymmetric(from.subspan(at, inner), p.scale, format.limit, to.subspan(at, inner));
+// --- stored order -----------------------------------------------------------------------------
+
+// [C, M/g, taps] → [M, C/g * taps].
+absl::StatusOr<Tensor> TransposeRows(const Tensor& w, const WeightFormat& format) {
+  const Shape rows = StoredShape(w.shape(), format);
+  const int64_t groups = format.conv_groups;
+  const int64_t in = w.dim(0) / groups, out = w.dim(1);
+  const int64_t taps = ElementCount(absl::MakeConstSpan(w.shape()).subspan(2));
+  HT_ASSIGN_OR_RETURN(Tensor result, Tensor::Create(DataType::kF32, rows));
+  const float* from = w.data<float>().data();
+  float* to = result.mutable_data<float>().data();
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t o = 0; o < out; ++o) {
+      for (int64_t i = 0; i < in; ++i, to += taps) {
+        const float* tap = from + ((g * in + i) * out + o) * taps;
+        std::copy(tap, tap + taps, to);
+      }
     }
   }
-  const Shape shape = format.channel_axis ? Shape{view.channels} : Shape{};
-  HT_ASSIGN_OR_RETURN(out.scale, Tensor::Create(DataType::kF32, shape));
-  HT_ASSIGN_OR_RETURN(out.zero_point, Tensor::Create(DataType::kI8, shape));
-  for (size_t c = 0; c < params.size(); ++c) {
-    out.scale.mutable_data<float>()[c] = params[c].scale;
-    out.zero_point.mutable_data<int8_t>()[c] = static_cast<int8_t>(params[c].zero_point);
+  return result;
+}
+
+absl::StatusOr<Tensor> InStoredOrder(const Tensor& w, const WeightFormat& format) {
+  switch (format.order) {
+    case WeightOrder::kAsIs:
+      return w;
+    case WeightOrder::kConvRows:
+      return w.Reshaped(StoredShape(w.shape(), format));
+    case WeightOrder::kTransposeRows:
+      return TransposeRows(w, format);
+  }
+  return w;
+}
+
+absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& weights, const WeightFormat& format) {
+  const IntegerRow& row = RowOf(format.type);
+  HT_ASSIGN_OR_RETURN(const Tensor w, InStoredOrder(weights, format));
+  const ScaleGroups groups(w.shape(), format);
+  NarrowWeights out{.shape = weights.shape()};
+  HT_ASSIGN_OR_RETURN(out.scale, Tensor::Create(DataType::kF32, groups.scale_shape()));
+  const absl::Span<const float> from = w.data<float>();
+  const absl::Span<float> scales = out.scale.mutable_data<float>();
+  std::vector<int32_t> q(from.size()), zeros(scales.size());
+  std::vector<float> values;
+  std::vector<int32_t> codes;
+  std::vector<int8_t> small;
+  for (int64_t i = 0; i < groups.count(); ++i) {
+    const ScaleGroup g = groups.group(i);
+    values.clear();
+    for (int64_t s = 0; s < g.strips; ++s) {
+      const float* strip = from.data() + g.start + s * g.strip_stride;
+      for (int64_t k = 0; k < g.count; ++k) values.push_back(strip[k * g.step]);
+    }
+    codes.resize(values.size());
+    const QParams p = QuantizeGroup(values, format, row, absl::MakeSpan(codes), small);
+    scales[i] = p.scale;
+    zeros[i] = p.zero_point;
+    for (int64_t s = 0, at = 0; s < g.strips; ++s) {
+      int32_t* strip = q.data() + g.start + s * g.strip_stride;
+      for (int64_t k = 0; k < g.count; ++k, ++at) strip[k * g.step] = codes[at];
+    }
+  }
+  HT_ASSIGN_OR_RETURN(out.stored, PackIntegers(q, format.type, w.shape()));
+  if (StoresZeroPoint(format, row)) {
+    HT_ASSIGN_OR_RETURN(out.zero_point, PackIntegers(zeros, format.type, groups.scale_shape()));
   }
   return out;
-}
-
-DataType StoredType(WeightType type) {
-  return type == WeightType::kF16    ? DataType::kF16
-         : type == WeightType::kBF16 ? DataType::kBF16
-                                     : DataType::kI8;
-}
-
-Attributes DequantizeAttributes(const WeightFormat& format) {
-  if (!format.channel_axis) return {};
-  return {{"axis", static_cast<int64_t>(*format.channel_axis)}};
 }
 
 }  // namespace
@@ -102,24 +241,56 @@ std::optional<WeightOperand> FindWeightOperand(const Node& node) {
   return std::nullopt;
 }
 
-int64_t NarrowWeights::bytes() const {
-  if (stored.type() != DataType::kI8) return stored.num_bytes();
-  return stored.num_bytes() + scale.num_bytes() + zero_point.num_bytes();
+Shape StoredShape(absl::Span<const int64_t> shape, const WeightFormat& format) {
+  if (format.order == WeightOrder::kAsIs) return Shape(shape.begin(), shape.end());
+  const int64_t rows =
+      format.order == WeightOrder::kConvRows ? shape[0] : shape[1] * format.conv_groups;
+  return {rows, rows == 0 ? 0 : ElementCount(shape) / rows};
 }
 
-absl::StatusOr<Tensor> NarrowWeights::Widen(const WeightFormat& format) const {
-  if (stored.type() != DataType::kI8) return Convert(stored, DataType::kF32);
-  HT_ASSIGN_OR_RETURN(Tensor out, Tensor::Create(DataType::kF32, stored.shape()));
-  const ChannelView view = ViewOf(stored.shape(), format.channel_axis);
-  const size_t inner = static_cast<size_t>(view.inner);
-  const absl::Span<const int8_t> from = stored.data<int8_t>();
-  const absl::Span<float> to = out.mutable_data<float>();
-  for (size_t row = 0, at = 0; at < from.size(); ++row, at += inner) {
-    const size_t c = row % static_cast<size_t>(scale.num_elements());
-    const QParams p{scale.data<float>()[c], zero_point.data<int8_t>()[c]};
-    Dequantize(from.subspan(at, inner), p, to.subspan(at, inner));
+absl::StatusOr<WeightFormat> FormatFor(const QuantSpec& spec, WeightType type, const Node& node,
+                                       const WeightOperand& operand) {
+  WeightFormat format{.type = type};
+  if (!IsInteger(type)) return format;
+  format.scheme = spec.scheme;
+  const Tensor& w = node.input(operand.input)->constant();
+  const bool matrix = node.op() == "MatMul" || node.op() == "Gemm";
+  // How a grouped ConvTranspose knows its output channels, and a convolution its groups.
+  const auto as_rows = [&] {
+    format.order = node.op() == "Conv" ? WeightOrder::kConvRows : WeightOrder::kTransposeRows;
+    if (node.op() == "ConvTranspose") format.conv_groups = node.attributes().Int("group", 1);
+  };
+  if (std::holds_alternative<PerTensor>(spec.granularity)) return format;
+  if (const auto* channel = std::get_if<PerChannel>(&spec.granularity)) {
+    if (channel->axis >= w.rank()) {
+      return absl::InvalidArgumentError(absl::StrCat("its weights have rank ", w.rank(),
+                                                     ", the spec wants scales along axis ",
+                                                     channel->axis));
+    }
+    format.channel_axis = channel->axis >= 0 ? std::optional(channel->axis) : operand.channel_axis;
+    if (!format.channel_axis && spec.activations == ActivationMode::kWeightOnly) {
+      as_rows();
+      format.channel_axis = 0;
+    }
+    return format;
   }
-  return out;
+  if (matrix && w.rank() != 2) return format;  // such weights stay float, see quantize_graph.cc
+  if (matrix) {
+    format.group_axis = 1 - *operand.channel_axis;
+  } else {
+    as_rows();
+    format.group_axis = 1;
+  }
+  format.group_size = std::get<PerGroup>(spec.granularity).size;
+  if (format.group_size < StoredShape(w.shape(), format)[format.group_axis]) return format;
+  QuantSpec per_channel = spec;
+  per_channel.granularity = PerChannel{};
+  return FormatFor(per_channel, type, node, operand);
+}
+
+int64_t NarrowWeights::bytes() const {
+  if (IsFloat(stored.type())) return stored.num_bytes();
+  return stored.num_bytes() + scale.num_bytes() + zero_point.num_bytes();
 }
 
 std::string WeightObstacle(const Tensor& weights, const WeightFormat& format) {
@@ -140,85 +311,11 @@ std::string WeightObstacle(const Tensor& weights, const WeightFormat& format) {
 }
 
 absl::StatusOr<NarrowWeights> NarrowTheWeights(const Tensor& weights, const WeightFormat& format) {
-  if (format.type == WeightType::kI8) return QuantizeWeights(weights, format);
-  NarrowWeights out;
-  HT_ASSIGN_OR_RETURN(out.stored, Convert(weights, StoredType(format.type)));
+  if (IsInteger(format.type)) return QuantizeWeights(weights, format);
+  NarrowWeights out{.shape = weights.shape()};
+  const DataType stored = format.type == WeightType::kF16 ? DataType::kF16 : DataType::kBF16;
+  HT_ASSIGN_OR_RETURN(out.stored, Convert(weights, stored));
   return out;
-}
-
-absl::StatusOr<double> WeightSqnr(const Tensor& weights, const WeightFormat& format) {
-  HT_ASSIGN_OR_RETURN(const NarrowWeights narrow, NarrowTheWeights(weights, format));
-  HT_ASSIGN_OR_RETURN(const Tensor wide, narrow.Widen(format));
-  ErrorStats stats;
-  stats.Add(weights.data<float>(), wide.data<float>());
-  return stats.sqnr_db();
-}
-
-absl::StatusOr<WeightNarrower::Entry*> WeightNarrower::Store(Value* weights,
-                                                             const WeightFormat& format) {
-  const auto key = std::make_pair(weights->name(), format);
-  const auto it = entries_.find(key);
-  if (it != entries_.end()) return &it->second;
-  HT_ASSIGN_OR_RETURN(const NarrowWeights narrow, NarrowTheWeights(weights->constant(), format));
-  const std::string& name = weights->name();
-  Entry entry;
-  entry.bytes = narrow.bytes();
-  const bool i8 = format.type == WeightType::kI8;
-  entry.stored = graph_.AddConstant(
-      absl::StrCat(name, i8 ? "_quantized" : absl::StrCat("_", Name(narrow.stored.type()))),
-      narrow.stored);
-  if (i8) {
-    parameters_[entry.stored->name()] = {
-        graph_.AddConstant(absl::StrCat(name, "_scale"), narrow.scale),
-        graph_.AddConstant(absl::StrCat(name, "_zero_point"), narrow.zero_point)};
-  }
-  return &(entries_[key] = entry);
-}
-
-absl::StatusOr<int64_t> WeightNarrower::Narrow(Node* node, int index, const WeightFormat& format) {
-  Value* weights = node->input(index);
-  HT_ASSIGN_OR_RETURN(Entry* const entry, Store(weights, format));
-  if (entry->widened == nullptr) {
-    NodeSpec spec;
-    if (format.type == WeightType::kI8) {
-      const auto& [scale, zero_point] = parameters_.at(entry->stored->name());
-      spec = {.op = "DequantizeLinear",
-              .name = absl::StrCat(weights->name(), "_DequantizeLinear"),
-              .inputs = {entry->stored, scale, zero_point},
-              .outputs = {absl::StrCat(weights->name(), "_dequantized")},
-              .attributes = DequantizeAttributes(format)};
-    } else {
-      spec = {.op = "Cast",
-              .name = absl::StrCat(weights->name(), "_Cast"),
-              .inputs = {entry->stored},
-              .outputs = {absl::StrCat(weights->name(), "_widened")},
-              .attributes = {{"to", int64_t{Info(DataType::kF32).onnx_code}}}};
-    }
-    entry->widened = graph_.AddNode(std::move(spec))->output(0);
-    entry->widened->set_type(weights->type());
-  }
-  graph_.SetInput(node, index, entry->widened);
-  return entry->bytes;
-}
-
-absl::StatusOr<int64_t> WeightNarrower::NarrowThrough(Node* node, int index,
-                                                      const WeightFormat& format) {
-  HT_ASSIGN_OR_RETURN(Entry* const entry, Store(node->input(index), format));
-  graph_.SetInput(node, index, entry->stored);
-  Value* out = node->output(0);
-  const std::string name = out->name();
-  const ValueType wide = out->type();
-  Node* cast = graph_.AddNode({.op = "Cast",
-                               .name = absl::StrCat(node->name(), "_Cast"),
-                               .outputs = {absl::StrCat(name, "_widened")},
-                               .attributes = {{"to", int64_t{Info(DataType::kF32).onnx_code}}}});
-  graph_.ReplaceUses(out, cast->output(0));
-  graph_.SetInput(cast, 0, out);
-  graph_.RenameValue(out, graph_.UniqueName(absl::StrCat(name, "_narrow")));
-  graph_.RenameValue(cast->output(0), name);
-  cast->output(0)->set_type(wide);
-  out->set_type({entry->stored->type().type, wide.shape});
-  return entry->bytes;
 }
 
 }  // namespace halftone

@@ -1,13 +1,11 @@
-// Constant weights in narrow formats: which operand they are, the numbers, and the nodes that
-// widen them again. Deterministic and single-threaded.
+// Constant weights in narrow formats: which operand they are, and the numbers. Deterministic and
+// single-threaded.
 #ifndef HALFTONE_CORE_PASSES_QUANTIZE_WEIGHTS_H_
 #define HALFTONE_CORE_PASSES_QUANTIZE_WEIGHTS_H_
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "absl/status/statusor.h"
 #include "core/graph/graph.h"
@@ -20,62 +18,61 @@ namespace halftone {
 struct WeightOperand {
   int input = 1;
   // Axis of output channels in the weight tensor; absent where one axis does not tell them apart
-  // (grouped ConvTranspose): such weights are quantized per tensor.
+  // (grouped ConvTranspose).
   std::optional<int> channel_axis;
 };
 // nullopt for operators that have no weight operand we know.
 std::optional<WeightOperand> FindWeightOperand(const Node& node);
 
+// In which order the weights are stored. As rows they are a matrix [output channels, input channels
+// of one group * taps], which groups along axis 1 cut without leftovers at every tap.
+enum class WeightOrder : uint8_t {
+  kAsIs,           // of the shape that they have
+  kConvRows,       // Conv: [M, C/g, taps…] seen as [M, C/g * taps]
+  kTransposeRows,  // ConvTranspose: [C, M/g, taps…] brought to [M, C/g * taps]
+};
+
 // How the weights of one node are stored. Equal formats of one constant share their bytes.
 struct WeightFormat {
   WeightType type = WeightType::kI8;
-  // kI8 only:
-  std::optional<int> channel_axis;  // absent: per tensor
+  // Integers only; axes are those of the stored order.
+  WeightOrder order = WeightOrder::kAsIs;
+  int64_t conv_groups = 1;          // kTransposeRows
+  std::optional<int> channel_axis;  // one scale per slice; absent, without groups: per tensor
+  int group_axis = 0;               // with group_size
+  int64_t group_size = 0;           // > 0: one scale per so many elements along group_axis
   QuantScheme scheme = QuantScheme::kSymmetric;
-  int32_t limit = 127;  // symmetric values lie in [-limit, limit]
+  int32_t limit = 0;  // symmetric values lie within it of the middle; 0: as the type allows
 
   auto operator<=>(const WeightFormat&) const = default;
 };
 
+// The format that a spec's type, granularity and scheme mean for the weights of `node`. A group
+// that covers all that a product sums over is per channel. INVALID_ARGUMENT when the weights do not
+// have the axis that the spec names. Requires: f32 constant weights of rank >= 2 behind
+// operand.input.
+absl::StatusOr<WeightFormat> FormatFor(const QuantSpec& spec, WeightType type, const Node& node,
+                                       const WeightOperand& operand);
+
 struct NarrowWeights {
-  Tensor stored;             // i8, f16 or bf16, of the shape of the f32 weights
-  Tensor scale, zero_point;  // i8 only: scalars, or one per channel
+  Shape shape;        // of the f32 weights
+  Tensor stored;      // i16 … u4, f16 or bf16 in the stored order; one and two bits: u8 bytes
+  Tensor scale;       // integers: a scalar, one per channel, or one per group
+  Tensor zero_point;  // of the stored type, like scale; without elements where there is none
+  bool has_zero_point() const { return zero_point.num_elements() > 0; }
   int64_t bytes() const;
-  absl::StatusOr<Tensor> Widen(const WeightFormat& format) const;  // what the graph computes with
 };
 
 // Why these weights cannot be stored like this ("… beyond 65504 …"); empty when they can.
 std::string WeightObstacle(const Tensor& weights, const WeightFormat& format);
+// Symmetric integers of the types i16, i8 and i4 lie around 0 without the most negative one
+// ([-127, 127]), those of u8 and u4 around the middle (128, 8); affine ones use the whole range.
+// One and two bits: core/quant/low_bit.h. Zero points are stored where they may differ from 0, and
+// for i8 without groups, where integer kernels of other runtimes ask for them.
 // Requires: f32 weights without an obstacle. ResourceExhausted when memory is short.
 absl::StatusOr<NarrowWeights> NarrowTheWeights(const Tensor& weights, const WeightFormat& format);
-// SQNR of the widened weights against the f32 ones, in dB.
-absl::StatusOr<double> WeightSqnr(const Tensor& weights, const WeightFormat& format);
-
-// Replaces constants by narrow ones and a node that widens them: DequantizeLinear for i8, Cast for
-// f16 and bf16. Thread-compatible; belongs to one graph.
-class WeightNarrower {
- public:
-  explicit WeightNarrower(Graph& graph) : graph_(graph) {}
-
-  // Makes `node` read its input `index` (an f32 constant) through the narrow form. Returns the
-  // bytes that the stored form takes.
-  absl::StatusOr<int64_t> Narrow(Node* node, int index, const WeightFormat& format);
-  // The same for a node that only moves elements (Gather): the node works on the narrow constant
-  // and its output is widened. Requires: an f16 or bf16 format.
-  absl::StatusOr<int64_t> NarrowThrough(Node* node, int index, const WeightFormat& format);
-
- private:
-  struct Entry {
-    Value* stored = nullptr;
-    Value* widened = nullptr;  // made when first asked for
-    int64_t bytes = 0;
-  };
-  absl::StatusOr<Entry*> Store(Value* weights, const WeightFormat& format);
-
-  Graph& graph_;
-  std::map<std::pair<std::string, WeightFormat>, Entry> entries_;  // by name: stable order
-  std::map<std::string, std::pair<Value*, Value*>> parameters_;    // scale, zero point by constant
-};
+// The shape of the matrix in a row order; the shape itself as is.
+Shape StoredShape(absl::Span<const int64_t> shape, const WeightFormat& format);
 
 }  // namespace halftone
 

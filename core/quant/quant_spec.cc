@@ -363,14 +363,28 @@ absl::Status NotYet(const QuantSpec& spec, absl::string_view what) {
   return absl::UnimplementedError(absl::StrCat("spec '", spec.ToString(), "': ", what));
 }
 
+// Without a wish, all but int8 become weight-only.
+bool IsWeightOnly(const QuantSpec& s) {
+  return s.activations == ActivationMode::kWeightOnly ||
+         (s.activations == ActivationMode::kAuto && s.weights != WeightType::kI8);
+}
+
 absl::Status ValidateFormat(const QuantSpec& s) {
-  if (const auto* group = std::get_if<PerGroup>(&s.granularity)) {
-    if (group->size < 1) return Contradiction(s, "a group has at least 1 element");
-    return NotYet(s, "per-group weights are not available; use per-channel");
+  const auto* group = std::get_if<PerGroup>(&s.granularity);
+  if (group != nullptr && group->size < 1) {
+    return Contradiction(s, "a group has at least 1 element");
   }
-  if (s.weights != WeightType::kI8) return NotYet(s, absl::StrCat(Name(s.weights), " weights"));
+  const bool has_zero = s.weights != WeightType::kTernary && s.weights != WeightType::kBinary;
+  if (!has_zero && s.scheme == QuantScheme::kAffine) {
+    return Contradiction(s, absl::StrCat(Name(s.weights), " weights lie around 0: symmetric"));
+  }
+  if (IsWeightOnly(s)) return absl::OkStatus();
+  if (s.weights != WeightType::kI8) {
+    return NotYet(s, absl::StrCat(Name(s.weights), " weights beyond weight-only"));
+  }
+  if (group != nullptr) return NotYet(s, "per-group weights beyond weight-only; use per-channel");
   if (s.granularity != Granularity(PerChannel{}) && s.granularity != Granularity(PerTensor{})) {
-    return NotYet(s, "channels along a chosen axis");
+    return NotYet(s, "channels along a chosen axis beyond weight-only");
   }
   return absl::OkStatus();
 }
@@ -393,7 +407,7 @@ absl::Status ValidateActivations(const QuantSpec& s) {
   if (!(s.percentile > 50 && s.percentile <= 100)) {
     return Contradiction(s, "a percentile is above 50 and at most 100");
   }
-  if (s.scheme == QuantScheme::kAffine && s.activations != ActivationMode::kWeightOnly) {
+  if (s.scheme == QuantScheme::kAffine && !IsWeightOnly(s)) {
     return NotYet(s, "affine weights are available for weight-only; use symmetric");
   }
   if (s.activations == ActivationMode::kDynamicPerToken) return NotYet(s, "dynamic-per-token");

@@ -13,6 +13,7 @@
 #include "core/base/status_macros.h"
 #include "core/ops/evaluate.h"
 #include "core/passes/quantize_graph.h"
+#include "core/passes/weight_narrower.h"
 #include "core/variant/calibration.h"
 #include "core/variant/compare.h"
 #include "core/variant/variant_layers.h"
@@ -287,7 +288,7 @@ absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec
     if (c.format.type == WeightType::kF32) continue;
     const Value* w = c.node->input(c.weight_input);
     HT_ASSIGN_OR_RETURN(const NarrowWeights narrow, NarrowTheWeights(w->constant(), c.format));
-    HT_ASSIGN_OR_RETURN(sqnr[i], WeightSqnr(w->constant(), c.format));
+    HT_ASSIGN_OR_RETURN(sqnr[i], WeightSqnr(w->constant(), narrow, c.format));
     c.weight_bytes = narrow.bytes();
     if (once.emplace(std::make_pair(w, c.format), c).second) {
       report.predicted_weight_bytes += c.weight_bytes - c.fp32_weight_bytes;

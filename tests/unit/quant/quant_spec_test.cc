@@ -224,6 +224,30 @@ TEST(QuantSpec, ValidateNamesWhatIsNotAvailable) {
                     .Validate()));
 }
 
+TEST(QuantSpec, EveryIntegerFormatIsAvailableForWeightOnly) {
+  for (const char* type : {"int16", "int8", "uint8", "int4", "uint4", "ternary", "binary"}) {
+    for (const char* granularity :
+         {"per-tensor", "per-channel", "per-channel-axis-0", "per-group-64"}) {
+      for (const char* scheme : {"symmetric", "affine"}) {
+        const std::string text = std::string(type) + "/" + granularity + "/weight-only/" + scheme;
+        HT_ASSERT_OK_AND_ASSIGN(const QuantSpec spec, QuantSpec::Parse(text));
+        const bool around_zero = BitsOf(spec.weights) < 4;
+        if (around_zero && spec.scheme == QuantScheme::kAffine) {
+          EXPECT_THAT(spec.Validate(),
+                      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("symmetric")))
+              << text;
+        } else {
+          HT_EXPECT_OK(spec.Validate()) << text;
+        }
+      }
+    }
+    HT_ASSERT_OK_AND_ASSIGN(const QuantSpec alone, QuantSpec::Parse(type));
+    HT_EXPECT_OK(alone.Validate()) << type;
+  }
+  HT_ASSERT_OK_AND_ASSIGN(const QuantSpec spec, QuantSpec::Parse("int4/per-channel/static"));
+  EXPECT_THAT(spec.Validate(), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("int4")));
+}
+
 TEST(PrecisionFor, NodeBeatsOperatorBeatsWeights) {
   const QuantSpec spec{.weights = WeightType::kI8,
                        .op_overrides = {{"Conv", WeightType::kF16}},

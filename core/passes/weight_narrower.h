@@ -1,0 +1,59 @@
+// Narrow weights in a graph: constants, and the nodes that widen them again. Deterministic and
+// single-threaded.
+#ifndef HALFTONE_CORE_PASSES_WEIGHT_NARROWER_H_
+#define HALFTONE_CORE_PASSES_WEIGHT_NARROWER_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "core/graph/graph.h"
+#include "core/passes/quantize_weights.h"
+
+namespace halftone {
+
+// Replaces constants by narrow ones and what widens them:
+//
+//   f16, bf16         Cast
+//   i16 i8 u8 i4 u4   DequantizeLinear (axis, block_size)
+//   ternary, binary   UnpackTernary or UnpackBinary (core/ops/unpack.h) → DequantizeLinear
+//   …stored as rows   → Reshape, and for ConvTranspose → Transpose → Reshape
+//
+// Thread-compatible; belongs to one graph, whose opset must have these (see RequiredOpset).
+class WeightNarrower {
+ public:
+  explicit WeightNarrower(Graph& graph) : graph_(graph) {}
+
+  // Makes `node` read its input `index` (an f32 constant) through the narrow form. Returns the
+  // bytes that the stored form takes.
+  absl::StatusOr<int64_t> Narrow(Node* node, int index, const WeightFormat& format);
+  // The same for a node that only moves elements (Gather): the node works on the narrow constant
+  // and its output is widened. Requires: an f16 or bf16 format.
+  absl::StatusOr<int64_t> NarrowThrough(Node* node, int index, const WeightFormat& format);
+
+ private:
+  struct Entry {
+    NarrowWeights narrow;
+    Value* stored = nullptr;
+    Value* widened = nullptr;  // made when first asked for
+  };
+  absl::StatusOr<Entry*> Store(Value* weights, const WeightFormat& format);
+
+  Graph& graph_;
+  std::map<std::pair<std::string, WeightFormat>, Entry> entries_;  // by name: stable order
+};
+
+// What a graph with these weights computes with, as f32 of the original shape.
+absl::StatusOr<Tensor> WidenWeights(const NarrowWeights& narrow, const WeightFormat& format);
+// SQNR of the widened weights against the f32 ones, in dB.
+absl::StatusOr<double> WeightSqnr(const Tensor& weights, const NarrowWeights& narrow,
+                                  const WeightFormat& format);
+
+// The opset of ai.onnx from which on the nodes that widen this format exist.
+int RequiredOpset(WeightType type, bool grouped);
+
+}  // namespace halftone
+
+#endif  // HALFTONE_CORE_PASSES_WEIGHT_NARROWER_H_
