@@ -263,6 +263,30 @@ absl::StatusOr<PackedWeights> PackNarrow(const Tensor& source, const memory::des
   return narrow;
 }
 
+// Defines the value that the fused primitive produces and returns the buffer to write; adds the
+// copy that an in-place sum needs.
+absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatch& match,
+                                      const FusedTail& tail, Layout layout) {
+  const Value* result = match.result(tail.tail_ops);
+  if (tail.sum_into == nullptr) return builder.Define(result, layout, tail.destination);
+  const Value* other = tail.sum_into;
+  HT_ASSIGN_OR_RETURN(const BufferId source, builder.Fetch(other, layout, *other->type().type));
+  if (builder.MayOverwrite(other) && builder.PlaceOf(other).buffer == source) {
+    builder.DefineIn(result, {source, layout, tail.destination});
+    return source;
+  }
+  const BufferId to = builder.Define(result, layout, tail.destination);
+  const int64_t bytes = ElementCount(builder.ShapeOf(other));
+  builder.AddStep({match.anchor->name(), "copy", "copy", "residual", ""}, {source, to},
+                  [=](Binding& b) -> BoundStep {
+                    return [=, &b] {
+                      std::memcpy(b.pointer(to), b.pointer(source), static_cast<size_t>(bytes));
+                      return absl::OkStatus();
+                    };
+                  });
+  return to;
+}
+
 }  // namespace
 
 ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,
@@ -302,6 +326,11 @@ std::string PrecisionName(ComputeMode mode, const ComputeMatch& match) {
   return "";
 }
 
+DataType SourceType(const ComputeMatch& match, ComputeMode mode) {
+  if (mode == ComputeMode::kInt8) return match.input_quant->type;
+  return mode == ComputeMode::kBF16 ? DataType::kBF16 : DataType::kF32;
+}
+
 std::string FusedName(const ComputeMatch& m, size_t tail_ops) {
   std::string name = m.anchor->op();
   for (size_t i = 0; i < tail_ops; ++i) {
@@ -329,32 +358,7 @@ absl::StatusOr<std::vector<PrimitiveArg>> CommitTail(ProgramBuilder& builder,
     }
     args.push_back(std::move(arg));
   }
-  if (!tail.bias.empty()) {
-    args.push_back({DNNL_ARG_BIAS, {}, FloatConstant(builder, tail.bias)});
-  }
   return args;
-}
-
-absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatch& match,
-                                      const FusedTail& tail, Layout layout) {
-  const Value* result = match.result(tail.tail_ops);
-  if (tail.sum_into == nullptr) return builder.Define(result, layout, tail.destination);
-  const Value* other = tail.sum_into;
-  HT_ASSIGN_OR_RETURN(const BufferId source, builder.Fetch(other, layout, *other->type().type));
-  if (builder.MayOverwrite(other) && builder.PlaceOf(other).buffer == source) {
-    builder.DefineIn(result, {source, layout, tail.destination});
-    return source;
-  }
-  const BufferId to = builder.Define(result, layout, tail.destination);
-  const int64_t bytes = ElementCount(builder.ShapeOf(other));
-  builder.AddStep({match.anchor->name(), "copy", "copy", "residual", ""}, {source, to},
-                  [=](Binding& b) -> BoundStep {
-                    return [=, &b] {
-                      std::memcpy(b.pointer(to), b.pointer(source), static_cast<size_t>(bytes));
-                      return absl::OkStatus();
-                    };
-                  });
-  return to;
 }
 
 absl::Status LowerRest(ProgramBuilder& builder, const ComputeMatch& match, size_t tail_ops) {
@@ -391,6 +395,39 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
   out.buffer = builder.Constant(std::move(bytes_tensor));
   if (narrow) out.widened = WidenedWeights{out.buffer, StoredType(weights.form), wanted};
   return out;
+}
+
+absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, ComputeMode mode,
+                           ComputePrimitive chosen, const WeightBuffer& weights, Layout layout,
+                           std::string why) {
+  const FusedTail& tail = chosen.tail;
+  PrimitiveStep step{.primitive = chosen.primitive, .scratchpad = chosen.scratchpad};
+  const Value* x = mode == ComputeMode::kInt8 ? match.input_quant->quantized : match.input;
+  HT_ASSIGN_OR_RETURN(const BufferId source, builder.Fetch(x, layout, SourceType(match, mode)));
+  HT_ASSIGN_OR_RETURN(step.args, CommitTail(builder, tail));
+  if (!tail.bias.empty()) {
+    step.args.push_back({DNNL_ARG_BIAS, chosen.bias, FloatConstant(builder, tail.bias)});
+  }
+  if (tail.runtime_zero_point) {
+    HT_ASSIGN_OR_RETURN(const BufferId zp, builder.FetchPlain(*tail.runtime_zero_point));
+    step.zero_point = RuntimeZeroPoint{DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, zp};
+  }
+  HT_ASSIGN_OR_RETURN(const BufferId result, DefineResult(builder, match, tail, layout));
+  step.args.push_back({DNNL_ARG_SRC, chosen.source, source});
+  step.args.push_back({DNNL_ARG_DST, chosen.destination, result});
+  if (weights.widened) {
+    step.widened = weights.widened;
+  } else {
+    step.args.push_back({DNNL_ARG_WEIGHTS, weights.desc, weights.buffer});
+  }
+  AddPrimitive(builder,
+               {.node = match.anchor->name(),
+                .op = FusedName(match, tail.tail_ops),
+                .implementation = chosen.implementation,
+                .precision = PrecisionName(mode, match),
+                .detail = std::move(why)},
+               std::move(step));
+  return LowerRest(builder, match, tail.tail_ops);
 }
 
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder,

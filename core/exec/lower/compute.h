@@ -71,14 +71,27 @@ struct TailRequest {
 absl::StatusOr<FusedTail> DescribeTail(ProgramBuilder& builder, const ComputeMatch& match,
                                        const TailRequest& request, size_t tail_ops);
 
+// A primitive that exists, and what it wants of its operands.
+struct ComputePrimitive {
+  dnnl::primitive primitive;
+  dnnl::memory::desc source, weights, bias, destination, scratchpad;
+  std::string implementation;
+  FusedTail tail;
+};
+
+template <typename Primitive>
+ComputePrimitive FromDescriptor(const typename Primitive::primitive_desc& pd,
+                                const dnnl::memory::desc& bias, FusedTail tail) {
+  return {Primitive(pd), pd.src_desc(),        pd.weights_desc(),  bias,
+          pd.dst_desc(), pd.scratchpad_desc(), pd.impl_info_str(), std::move(tail)};
+}
+
+// The stored type of activations: what the primitive reads.
+DataType SourceType(const ComputeMatch& match, ComputeMode mode);
+
 // Makes the arguments' buffers (conversion steps included).
 absl::StatusOr<std::vector<PrimitiveArg>> CommitTail(ProgramBuilder& builder,
                                                      const FusedTail& tail);
-
-// Defines the value that the fused primitive produces and returns the buffer to write; adds the
-// copy that an in-place sum needs.
-absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatch& match,
-                                      const FusedTail& tail, Layout layout);
 
 // Lowers the rest of the tail, node by node.
 absl::Status LowerRest(ProgramBuilder& builder, const ComputeMatch& match, size_t tail_ops);
@@ -95,6 +108,13 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
                                          ComputeMode mode, const dnnl::memory::desc& plain,
                                          const dnnl::memory::desc& wanted,
                                          absl::string_view variant);
+
+// The last part of every rule with constant weights: fetches the operands, defines the result, both
+// in `layout`, adds the step (with the copy that an in-place sum needs) and lowers what of the tail
+// did not fit. `why` becomes the step's detail.
+absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, ComputeMode mode,
+                           ComputePrimitive chosen, const WeightBuffer& weights, Layout layout,
+                           std::string why);
 
 // The values of an f32 constant, or of DequantizeLinear of a constant; nullopt otherwise.
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder, const Value* value);

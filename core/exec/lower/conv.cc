@@ -61,16 +61,9 @@ memory::desc PlainWeights(const ConvShape& s, DataType type, bool transposed) {
   return memory::desc(dims, DnnlType(type), st);
 }
 
-struct Candidate {
-  dnnl::primitive primitive;
-  memory::desc weights, scratchpad, source, destination;
-  std::string implementation;
-  FusedTail tail;
-};
-
 template <typename Desc>
-absl::StatusOr<Candidate> Create(const ConvShape& s, DataType source, FusedTail tail,
-                                 const memory::desc& weights, bool transposed) {
+absl::StatusOr<ComputePrimitive> Create(const ConvShape& s, DataType source, FusedTail tail,
+                                        const memory::desc& weights, bool transposed) {
   const auto src = ChannelsLastDesc(s.input, source);
   const auto dst = ChannelsLastDesc(s.output, tail.destination);
   const auto bias = tail.bias.empty()
@@ -82,9 +75,7 @@ absl::StatusOr<Candidate> Create(const ConvShape& s, DataType source, FusedTail 
         CpuEngine(), dnnl::prop_kind::forward_inference,
         transposed ? dnnl::algorithm::deconvolution_direct : dnnl::algorithm::convolution_direct,
         src, weights, bias, dst, w.strides, w.dilations, w.pads_begin, w.pads_end, tail.attr);
-    Candidate c{Desc(pd),      pd.weights_desc(),  pd.scratchpad_desc(), pd.src_desc(),
-                pd.dst_desc(), pd.impl_info_str(), std::move(tail)};
-    return c;
+    return FromDescriptor<Desc>(pd, bias, std::move(tail));
   });
 }
 
@@ -95,12 +86,10 @@ DataType WeightType(ComputeMode mode) {
 
 // The longest tail that a fast implementation takes.
 template <typename Desc>
-absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const ConvShape& s,
-                                 ComputeMode mode, bool transposed) {
+absl::StatusOr<ComputePrimitive> Choose(ProgramBuilder& b, const ComputeMatch& m,
+                                        const ConvShape& s, ComputeMode mode, bool transposed) {
   const DataType type = WeightType(mode);
-  const DataType source = mode == ComputeMode::kInt8   ? m.input_quant->type
-                          : mode == ComputeMode::kBF16 ? DataType::kBF16
-                                                       : DataType::kF32;
+  const DataType source = SourceType(m, mode);
   memory::dims dims = PlainWeights(s, type, transposed).get_dims();
   const memory::desc any(dims, DnnlType(type), memory::format_tag::any);
   TailRequest request{.mode = mode,
@@ -115,7 +104,7 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
       last = tail.status();
       continue;
     }
-    absl::StatusOr<Candidate> c = Create<Desc>(s, source, *std::move(tail), any, transposed);
+    absl::StatusOr<ComputePrimitive> c = Create<Desc>(s, source, *std::move(tail), any, transposed);
     if (c.ok() && !IsReferenceImpl(c->implementation)) return c;
     last = c.ok() ? absl::UnimplementedError(absl::StrCat("only ", c->implementation)) : c.status();
   }
@@ -145,7 +134,7 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
   }
   std::string why;
   ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/false, &why);
-  absl::StatusOr<Candidate> c = Choose<Desc>(b, m, *shape, mode, transposed);
+  absl::StatusOr<ComputePrimitive> c = Choose<Desc>(b, m, *shape, mode, transposed);
   if (!c.ok() && (mode == ComputeMode::kInt8 || mode == ComputeMode::kBF16)) {
     why = std::string(c.status().message());
     mode = ComputeMode::kWidened;
@@ -165,38 +154,8 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
           absl::StrCat(Name(c->source.get_data_type() == memory::data_type::s8 ? DataType::kI8
                                                                                : DataType::kU8),
                        m.input_quant && m.input_quant->view.zero_point != 0 ? "z" : "")));
-  PrimitiveStep step{.primitive = c->primitive, .scratchpad = c->scratchpad};
-  const Value* x = mode == ComputeMode::kInt8 ? m.input_quant->quantized : m.input;
-  const DataType x_type = mode == ComputeMode::kInt8   ? m.input_quant->type
-                          : mode == ComputeMode::kBF16 ? DataType::kBF16
-                                                       : DataType::kF32;
-  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, x_type));
-  HT_ASSIGN_OR_RETURN(step.args, CommitTail(b, c->tail));
-  for (PrimitiveArg& arg : step.args) {
-    if (arg.index == DNNL_ARG_BIAS) {
-      arg.desc = PlainDesc({static_cast<int64_t>(c->tail.bias.size())}, DataType::kF32);
-    }
-  }
-  if (c->tail.runtime_zero_point) {
-    HT_ASSIGN_OR_RETURN(const BufferId zp, b.FetchPlain(*c->tail.runtime_zero_point));
-    step.zero_point = RuntimeZeroPoint{DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, zp};
-  }
-  HT_ASSIGN_OR_RETURN(const BufferId result, DefineResult(b, m, c->tail, Layout::kChannelsLast));
-  step.args.push_back({DNNL_ARG_SRC, c->source, source});
-  step.args.push_back({DNNL_ARG_DST, c->destination, result});
-  if (weights.widened) {
-    step.widened = weights.widened;
-  } else {
-    step.args.push_back({DNNL_ARG_WEIGHTS, weights.desc, weights.buffer});
-  }
-  StepInfo info{.node = m.anchor->name(),
-                .op = FusedName(m, c->tail.tail_ops),
-                .implementation = c->implementation,
-                .precision = PrecisionName(mode, m),
-                .detail = why};
-  const size_t fused = c->tail.tail_ops;
-  AddPrimitive(b, std::move(info), std::move(step));
-  HT_RETURN_IF_ERROR(LowerRest(b, m, fused));
+  HT_RETURN_IF_ERROR(
+      FinishCompute(b, m, mode, *std::move(c), weights, Layout::kChannelsLast, std::move(why)));
   return true;
 }
 
