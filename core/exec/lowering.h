@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/exec/concat_slices.h"
 #include "core/exec/cpu_features.h"
 #include "core/exec/dnnl_util.h"
 #include "core/exec/fusion.h"
@@ -90,11 +91,22 @@ class ProgramBuilder {
   absl::StatusOr<StridedSource> FetchStrided(const Value* value);
   // The output is part of a buffer that already exists. Dense views become ordinary places.
   void DefineView(const Value* value, const StridedSource& source);
+  // Where to put a value, stored like this, that a Concat is waiting for (see FindConcatSlices): a
+  // part of the buffer of that Concat, or of one around it. A rule that can write there says so by
+  // DefineView; nullopt, and every other rule, leave the copy to the Concat.
+  std::optional<StridedSource> SliceFor(const Value* value, Layout layout, DataType stored);
+  // Where a Concat collects its result: in the layout of the first part that lies there, in
+  // `layout` when there is none.
+  StridedSource WholeFor(const Value* concat_output, Layout layout);
   // The output shares a buffer that already exists (views, in-place results).
   void DefineIn(const Value* value, Place place);
   // Arena space that no value owns.
   BufferId Temporary(int64_t bytes);
   BufferId Constant(Tensor tensor);
+  // From its first step on, the arena buffer `part` is these bytes of the arena buffer `whole`, so
+  // that nobody has to copy them there. False, and nothing changes, when `part` holds other than
+  // `bytes` bytes or lies in a buffer already. Requires: no step has touched these bytes yet.
+  bool PlaceInside(BufferId part, int64_t bytes, BufferId whole, int64_t byte_offset);
   // A plain value that is created at run time: the output of a data-dependent node.
   BufferId DefineDynamic(const Value* value);
   // True when this unit is the last reader of the value and its buffer may be overwritten.
@@ -128,6 +140,11 @@ class ProgramBuilder {
   absl::StatusOr<BufferId> ConvertPlace(const Value* value, const Place& from, Layout layout,
                                         DataType stored);
   void NoteUse(BufferId id);
+  // The buffer of its own in which `id` lies, mostly itself.
+  BufferId WholeOf(BufferId id) const;
+  // Readers still to come of anything in that buffer.
+  int& PendingOf(BufferId id) { return buffer_pending_[WholeOf(id)]; }
+  void PlanArena();
   // So many more readers of the value are still to come, wherever it is stored.
   void ChangeUses(const Value* value, int by);
 
@@ -136,10 +153,16 @@ class ProgramBuilder {
   std::unique_ptr<Program> program_;
   const Graph* graph_;
   std::vector<Guard> guards_;
+  absl::flat_hash_map<const Value*, ConcatSlice> slices_;
+  struct Whole {
+    Layout layout;
+    StridedSource at;
+  };
+  absl::flat_hash_map<const Value*, Whole> wholes_;  // by the output of the Concat
   absl::flat_hash_map<const Value*, Place> places_;
   absl::flat_hash_map<const Value*, std::vector<Place>> converted_;
   absl::flat_hash_map<const Value*, int> pending_uses_;  // units (and outputs) still to read it
-  std::vector<int> buffer_pending_;                      // the same per buffer
+  std::vector<int> buffer_pending_;                      // the same per buffer, see PendingOf
   std::vector<int> first_step_, last_step_;              // per buffer, -1: untouched
   absl::flat_hash_set<const Value*> dynamic_;
 };

@@ -31,6 +31,9 @@ struct ProgramBuffer {
   Kind kind = Kind::kArena;
   int64_t bytes = 0;
   int64_t arena_offset = 0;
+  // Bytes of another arena buffer, from `inside_offset` on; -1: a buffer of its own.
+  BufferId inside = -1;
+  int64_t inside_offset = 0;
   int input_index = -1;
   Tensor constant;
 };

@@ -17,14 +17,6 @@
 namespace halftone {
 namespace {
 
-// Equal as far as any element is addressed by them.
-bool SameStrides(const Shape& shape, const Shape& a, const Shape& b) {
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] != 1 && a[i] != b[i]) return false;
-  }
-  return true;
-}
-
 // Both layouts store the same bytes: there is one channel, or one spatial position.
 bool LayoutsCoincide(const Shape& shape) {
   if (shape.size() < 3) return true;
@@ -66,6 +58,24 @@ BufferId ProgramBuilder::Constant(Tensor tensor) {
   return id;
 }
 
+BufferId ProgramBuilder::WholeOf(BufferId id) const {
+  while (program_->buffers[id].inside >= 0) id = program_->buffers[id].inside;
+  return id;
+}
+
+bool ProgramBuilder::PlaceInside(BufferId part, int64_t bytes, BufferId whole,
+                                 int64_t byte_offset) {
+  ProgramBuffer& p = program_->buffers[part];
+  if (p.kind != ProgramBuffer::Kind::kArena || p.bytes != bytes || p.inside >= 0 ||
+      WholeOf(whole) == part) {
+    return false;
+  }
+  PendingOf(whole) += buffer_pending_[part];
+  p.inside = whole;
+  p.inside_offset = byte_offset;
+  return true;
+}
+
 BufferId ProgramBuilder::Define(const Value* value, Layout layout, DataType stored) {
   const int64_t elements = ElementCount(ShapeOf(value));
   const BufferId id = Temporary((elements * BitWidth(stored) + 7) / 8);
@@ -75,7 +85,7 @@ BufferId ProgramBuilder::Define(const Value* value, Layout layout, DataType stor
 
 void ProgramBuilder::DefineIn(const Value* value, Place place) {
   places_[value] = place;
-  buffer_pending_[place.buffer] += pending_uses_[value];
+  PendingOf(place.buffer) += pending_uses_[value];
 }
 
 BufferId ProgramBuilder::DefineDynamic(const Value* value) {
@@ -123,10 +133,37 @@ void ProgramBuilder::DefineView(const Value* value, const StridedSource& source)
     }
     if (innermost) place.layout = Layout::kChannelsLast;
   }
-  const bool dense =
-      source.view.offset == 0 && SameStrides(shape, strides, StridesFor(shape, place.layout));
+  const bool dense = source.view.offset == 0 && IsDense(shape, strides, place.layout);
   if (!dense) place.view = std::make_shared<const StridedView>(source.view);
   DefineIn(value, std::move(place));
+}
+
+std::optional<ProgramBuilder::StridedSource> ProgramBuilder::SliceFor(const Value* value,
+                                                                      Layout layout,
+                                                                      DataType stored) {
+  const auto it = slices_.find(value);
+  if (it == slices_.end() || stored != value->type().type) return std::nullopt;
+  const ConcatSlice& slice = it->second;
+  // Along channels, other parts are channels last more often than not.
+  if (layout == Layout::kPlain && slice.axis == 1 && ShapeOf(value).size() >= 3) {
+    return std::nullopt;
+  }
+  StridedSource at = WholeFor(slice.whole, layout);
+  if (wholes_.at(slice.whole).layout != layout) return std::nullopt;
+  at.view.offset += slice.start * at.view.strides[slice.axis];
+  return at;
+}
+
+ProgramBuilder::StridedSource ProgramBuilder::WholeFor(const Value* concat_output, Layout layout) {
+  if (const auto it = wholes_.find(concat_output); it != wholes_.end()) return it->second.at;
+  const DataType type = *concat_output->type().type;
+  std::optional<StridedSource> at = SliceFor(concat_output, layout, type);
+  if (!at) {
+    const Shape shape = ShapeOf(concat_output);
+    at = {Temporary(ElementCount(shape) * BitWidth(type) / 8), {StridesFor(shape, layout), 0}};
+  }
+  wholes_[concat_output] = {layout, *at};
+  return *std::move(at);
 }
 
 void ProgramBuilder::NoteUse(BufferId id) {
@@ -181,7 +218,7 @@ bool ProgramBuilder::MayOverwrite(const Value* value) {
   const auto it = places_.find(value);
   if (it == places_.end()) return false;
   const BufferId id = it->second.buffer;
-  return program_->buffers[id].kind == ProgramBuffer::Kind::kArena && buffer_pending_[id] == 1;
+  return program_->buffers[id].kind == ProgramBuffer::Kind::kArena && PendingOf(id) == 1;
 }
 
 absl::Status ProgramBuilder::EnsurePlaced(const Value* value) {
@@ -209,17 +246,17 @@ absl::StatusOr<BufferId> ProgramBuilder::Fetch(const Value* value, Layout layout
   }
   HT_ASSIGN_OR_RETURN(const BufferId id, ConvertPlace(value, place, layout, stored));
   converted_[value].push_back({id, layout, stored});
-  buffer_pending_[id] += pending_uses_[value];  // later readers find it, too
+  PendingOf(id) += pending_uses_[value];  // later readers find it, too
   return id;
 }
 
 void ProgramBuilder::ChangeUses(const Value* value, int by) {
   pending_uses_[value] += by;
   if (const auto it = places_.find(value); it != places_.end()) {
-    buffer_pending_[it->second.buffer] += by;
+    PendingOf(it->second.buffer) += by;
   }
   if (const auto it = converted_.find(value); it != converted_.end()) {
-    for (const Place& p : it->second) buffer_pending_[p.buffer] += by;
+    for (const Place& p : it->second) PendingOf(p.buffer) += by;
   }
 }
 
@@ -351,13 +388,42 @@ absl::Status ProgramBuilder::LowerUnits(const Graph& graph) {
     for (const Value* v : unit.inputs) ++pending_uses_[v];
   }
   for (const Value* v : graph.outputs()) ++pending_uses_[v];
+  slices_.merge(FindConcatSlices(graph));
   for (const Value* v : graph.inputs()) {
     if (const auto it = places_.find(v); it != places_.end()) {
-      buffer_pending_[it->second.buffer] += pending_uses_[v];
+      PendingOf(it->second.buffer) += pending_uses_[v];
     }
   }
   for (const Unit& unit : units) HT_RETURN_IF_ERROR(LowerUnit(unit));
   return absl::OkStatus();
+}
+
+void ProgramBuilder::PlanArena() {
+  std::vector<ProgramBuffer>& buffers = program_->buffers;
+  // A whole lives as long as any of its parts.
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const BufferId whole = WholeOf(static_cast<BufferId>(i));
+    if (first_step_[i] < 0 || whole == static_cast<BufferId>(i)) continue;
+    int& first = first_step_[whole];
+    first = first < 0 ? first_step_[i] : std::min(first, first_step_[i]);
+    last_step_[whole] = std::max(last_step_[whole], last_step_[i]);
+  }
+  std::vector<BufferInterval> intervals;
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const ProgramBuffer& b = buffers[i];
+    const bool placed =
+        b.kind == ProgramBuffer::Kind::kArena && b.inside < 0 && first_step_[i] >= 0;
+    intervals.push_back(
+        {std::max(first_step_[i], 0), std::max(last_step_[i], 0), placed ? b.bytes : 0});
+  }
+  const MemoryPlan plan = PlanMemory(intervals);
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    BufferId at = static_cast<BufferId>(i);
+    int64_t offset = 0;
+    for (; buffers[at].inside >= 0; at = buffers[at].inside) offset += buffers[at].inside_offset;
+    buffers[i].arena_offset = plan.offsets[at] + offset;
+  }
+  program_->arena_bytes = plan.arena_bytes;
 }
 
 absl::StatusOr<std::unique_ptr<Program>> ProgramBuilder::Build() {
@@ -383,18 +449,7 @@ absl::StatusOr<std::unique_ptr<Program>> ProgramBuilder::Build() {
   for (const ProgramOutput& out : program_->outputs) {
     last_step_[out.buffer] = static_cast<int>(program_->steps.size());
   }
-  std::vector<BufferInterval> intervals;
-  for (size_t i = 0; i < program_->buffers.size(); ++i) {
-    const ProgramBuffer& b = program_->buffers[i];
-    const bool placed = b.kind == ProgramBuffer::Kind::kArena && first_step_[i] >= 0;
-    intervals.push_back(
-        {std::max(first_step_[i], 0), std::max(last_step_[i], 0), placed ? b.bytes : 0});
-  }
-  const MemoryPlan plan = PlanMemory(intervals);
-  for (size_t i = 0; i < program_->buffers.size(); ++i) {
-    program_->buffers[i].arena_offset = plan.offsets[i];
-  }
-  program_->arena_bytes = plan.arena_bytes;
+  PlanArena();
   return std::move(program_);
 }
 

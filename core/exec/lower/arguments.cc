@@ -28,6 +28,18 @@ Shape StridesFor(const Shape& shape, Layout layout) {
   return layout == Layout::kChannelsLast ? ChannelsLastStrides(shape) : RowMajorStrides(shape);
 }
 
+bool SameStrides(const Shape& shape, const Shape& a, const Shape& b) {
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] != 1 && a[i] != b[i]) return false;
+  }
+  return true;
+}
+
+bool IsDense(const Shape& shape, const Shape& strides, Layout layout) {
+  if (layout == Layout::kChannelsLast && shape.size() < 3) return false;
+  return SameStrides(shape, strides, StridesFor(shape, layout));
+}
+
 Shape StorageOrder(const Shape& per_dimension, Layout layout) {
   if (layout == Layout::kPlain) return per_dimension;
   Shape out{per_dimension[0]};

@@ -23,6 +23,10 @@ int ElementBytes(const Value* v);
 
 // Strides of a dense tensor, parallel to its logical dimensions.
 Shape StridesFor(const Shape& shape, Layout layout);
+// Equal as far as any element of the shape is addressed by them.
+bool SameStrides(const Shape& shape, const Shape& a, const Shape& b);
+// The strides of a dense tensor, up to dimensions of size 1.
+bool IsDense(const Shape& shape, const Shape& strides, Layout layout);
 // Any list with one entry per dimension, in storage order: channels last moves entry 1 to the end.
 Shape StorageOrder(const Shape& per_dimension, Layout layout);
 

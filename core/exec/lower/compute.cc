@@ -45,8 +45,9 @@ memory::desc ChannelDesc(const TailRequest& request, int64_t channels) {
 }
 
 memory::desc ResultDesc(const TailRequest& request, DataType type) {
-  return request.layout == Layout::kChannelsLast ? ChannelsLastDesc(request.result_shape, type)
-                                                 : PlainDesc(request.result_shape, type);
+  return request.layout == Layout::kChannelsLast && request.result_shape.size() >= 3
+             ? ChannelsLastDesc(request.result_shape, type)
+             : PlainDesc(request.result_shape, type);
 }
 
 // Builds one FusedTail; members collect what the operations add.
@@ -326,6 +327,10 @@ std::string PrecisionName(ComputeMode mode, const ComputeMatch& match) {
   return "";
 }
 
+const Value* SourceValue(const ComputeMatch& match, ComputeMode mode) {
+  return mode == ComputeMode::kInt8 ? match.input_quant->quantized : match.input;
+}
+
 DataType SourceType(const ComputeMatch& match, ComputeMode mode) {
   if (mode == ComputeMode::kInt8) return match.input_quant->type;
   return mode == ComputeMode::kBF16 ? DataType::kBF16 : DataType::kF32;
@@ -398,12 +403,19 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
 }
 
 absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, ComputeMode mode,
-                           ComputePrimitive chosen, const WeightBuffer& weights, Layout layout,
-                           std::string why) {
+                           ComputePrimitive chosen, const WeightBuffer& weights,
+                           const ComputePlaces& places, std::string why) {
   const FusedTail& tail = chosen.tail;
   PrimitiveStep step{.primitive = chosen.primitive, .scratchpad = chosen.scratchpad};
-  const Value* x = mode == ComputeMode::kInt8 ? match.input_quant->quantized : match.input;
-  HT_ASSIGN_OR_RETURN(const BufferId source, builder.Fetch(x, layout, SourceType(match, mode)));
+  const DataType source_type = SourceType(match, mode);
+  PrimitiveArg source{DNNL_ARG_SRC, chosen.source, -1};
+  if (places.source) {
+    source.buffer = places.source->buffer;
+    source.byte_offset = places.source->view.offset * BitWidth(source_type) / 8;
+  } else {
+    HT_ASSIGN_OR_RETURN(source.buffer,
+                        builder.Fetch(SourceValue(match, mode), places.layout, source_type));
+  }
   HT_ASSIGN_OR_RETURN(step.args, CommitTail(builder, tail));
   if (!tail.bias.empty()) {
     step.args.push_back({DNNL_ARG_BIAS, chosen.bias, FloatConstant(builder, tail.bias)});
@@ -412,9 +424,16 @@ absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, C
     HT_ASSIGN_OR_RETURN(const BufferId zp, builder.FetchPlain(*tail.runtime_zero_point));
     step.zero_point = RuntimeZeroPoint{DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, zp};
   }
-  HT_ASSIGN_OR_RETURN(const BufferId result, DefineResult(builder, match, tail, layout));
-  step.args.push_back({DNNL_ARG_SRC, chosen.source, source});
-  step.args.push_back({DNNL_ARG_DST, chosen.destination, result});
+  PrimitiveArg result{DNNL_ARG_DST, chosen.destination, -1};
+  if (places.result) {
+    builder.DefineView(match.result(tail.tail_ops), *places.result);
+    result.buffer = places.result->buffer;
+    result.byte_offset = places.result->view.offset * BitWidth(tail.destination) / 8;
+  } else {
+    HT_ASSIGN_OR_RETURN(result.buffer, DefineResult(builder, match, tail, places.layout));
+  }
+  step.args.push_back(std::move(source));
+  step.args.push_back(std::move(result));
   if (weights.widened) {
     step.widened = weights.widened;
   } else {

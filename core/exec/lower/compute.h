@@ -57,7 +57,7 @@ struct FusedTail {
 struct TailRequest {
   ComputeMode mode = ComputeMode::kF32;
   Layout layout = Layout::kPlain;  // of the result and of residuals
-  Shape result_shape;              // as the primitive sees it (matmuls may be flattened)
+  Shape result_shape;              // as the primitive sees it: maybe flattened to stored rows
   int channel_axis = 1;            // in result_shape
   int weight_scale_mask = 1;       // oneDNN mask for per-channel weight scales
   // Sum over the inputs of q_w, per channel: then a static source zero point goes into the bias
@@ -86,7 +86,8 @@ ComputePrimitive FromDescriptor(const typename Primitive::primitive_desc& pd,
           pd.dst_desc(), pd.scratchpad_desc(), pd.impl_info_str(), std::move(tail)};
 }
 
-// The stored type of activations: what the primitive reads.
+// The activations that the primitive reads, and their stored type.
+const Value* SourceValue(const ComputeMatch& match, ComputeMode mode);
 DataType SourceType(const ComputeMatch& match, ComputeMode mode);
 
 // Makes the arguments' buffers (conversion steps included).
@@ -109,12 +110,18 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
                                          const dnnl::memory::desc& wanted,
                                          absl::string_view variant);
 
-// The last part of every rule with constant weights: fetches the operands, defines the result, both
-// in `layout`, adds the step (with the copy that an in-place sum needs) and lowers what of the tail
-// did not fit. `why` becomes the step's detail.
+// Where activations and result lie: in a layout, or by the strides of the primitive from here on.
+struct ComputePlaces {
+  Layout layout = Layout::kPlain;
+  std::optional<ProgramBuilder::StridedSource> source, result;
+};
+
+// The last part of every rule with constant weights: fetches the operands, defines the result, adds
+// the step (with the copy that an in-place sum needs) and lowers what of the tail did not fit.
+// `why` becomes the step's detail.
 absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, ComputeMode mode,
-                           ComputePrimitive chosen, const WeightBuffer& weights, Layout layout,
-                           std::string why);
+                           ComputePrimitive chosen, const WeightBuffer& weights,
+                           const ComputePlaces& places, std::string why);
 
 // The values of an f32 constant, or of DequantizeLinear of a constant; nullopt otherwise.
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder, const Value* value);

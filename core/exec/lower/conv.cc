@@ -155,7 +155,7 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
                                                                                : DataType::kU8),
                        m.input_quant && m.input_quant->view.zero_point != 0 ? "z" : "")));
   HT_RETURN_IF_ERROR(
-      FinishCompute(b, m, mode, *std::move(c), weights, Layout::kChannelsLast, std::move(why)));
+      FinishCompute(b, m, mode, *std::move(c), weights, {Layout::kChannelsLast}, std::move(why)));
   return true;
 }
 

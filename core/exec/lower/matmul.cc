@@ -1,4 +1,4 @@
-// MatMul and Gemm by constant weights, packed once, on oneDNN.
+// MatMul, Gemm and convolutions of single positions by constant weights, packed once, on oneDNN.
 #include <algorithm>
 
 #include "absl/strings/match.h"
@@ -15,6 +15,8 @@ using dnnl::memory;
 struct Dense {  // [m, k] · [k, n]
   int64_t m = 0, k = 0, n = 0;
   bool transposed_weights = false;  // the constant is [n, k]
+  // Elements from one row to the next; 0: they lie end to end.
+  int64_t source_distance = 0, result_distance = 0;
 };
 
 struct Candidate {
@@ -72,13 +74,18 @@ memory::desc WantedWeights(const Dense& d, DataType source, DataType weights) {
   return memory::desc({d.k, d.n}, DnnlType(weights), memory::format_tag::any);
 }
 
+memory::desc RowsDesc(int64_t rows, int64_t length, DataType type, int64_t distance) {
+  return memory::desc({rows, length}, DnnlType(type), {distance == 0 ? length : distance, 1});
+}
+
 absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType weights,
                                        FusedTail tail) {
   return TryDnnl("matmul", [&] {
     const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({1, d.n}, DataType::kF32);
-    dnnl::matmul::primitive_desc pd(CpuEngine(), PlainDesc({d.m, d.k}, source),
+    dnnl::matmul::primitive_desc pd(CpuEngine(), RowsDesc(d.m, d.k, source, d.source_distance),
                                     WantedWeights(d, source, weights), bias,
-                                    PlainDesc({d.m, d.n}, tail.destination), tail.attr);
+                                    RowsDesc(d.m, d.n, tail.destination, d.result_distance),
+                                    tail.attr);
     return Candidate{FromDescriptor<dnnl::matmul>(pd, bias, std::move(tail))};
   });
 }
@@ -101,14 +108,20 @@ bool WorthInnerProduct(absl::string_view matmul_impl) {
   return !absl::StrContains(matmul_impl, "brg");
 }
 
+TailRequest RequestFor(const Dense& d, ComputeMode mode, Layout layout,
+                       const std::vector<double>& weight_sums) {
+  return {.mode = mode,
+          .layout = layout,
+          .result_shape = {d.m, d.n},
+          .channel_axis = 1,
+          .weight_scale_mask = 2,
+          .weight_sums = weight_sums};
+}
+
 absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
                                  ComputeMode mode, const std::vector<double>& weight_sums) {
   const DataType source = SourceType(m, mode), weights = WeightType(m, mode);
-  TailRequest request{.mode = mode,
-                      .result_shape = {d.m, d.n},
-                      .channel_axis = 1,
-                      .weight_scale_mask = 2,
-                      .weight_sums = weight_sums};
+  const TailRequest request = RequestFor(d, mode, Layout::kPlain, weight_sums);
   absl::Status last = absl::UnimplementedError("no tail fits");
   for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
     absl::StatusOr<FusedTail> tail = DescribeTail(b, m, request, ops);
@@ -136,12 +149,76 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
   return last;
 }
 
-// Per output channel, the sum of the stored i8 weights.
-std::vector<double> WeightSums(const ComputeMatch& m, const Dense& d) {
+// Per output channel, the sum of the stored i8 weights; empty where nothing asks for it.
+std::vector<double> WeightSums(const ComputeMatch& m, const Dense& d, ComputeMode mode) {
+  if (mode != ComputeMode::kInt8 || !m.input_quant->is_static) return {};
   const auto q = m.weights->constant->constant().data<int8_t>();
   std::vector<int64_t> sums(d.n, 0);
   for (int64_t i = 0; i < d.k * d.n; ++i) sums[d.transposed_weights ? i / d.k : i % d.n] += q[i];
   return std::vector<double>(sums.begin(), sums.end());
+}
+
+// The distance of equally spaced rows along the innermost stored dimension; nullopt when they
+// overlap or their elements are apart.
+std::optional<int64_t> RowDistance(const Shape& shape, const Shape& strides, Layout layout) {
+  const Shape sizes = StorageOrder(shape, layout), steps = StorageOrder(strides, layout);
+  // oneDNN draws conclusions from the stride of a dimension of size 1.
+  if (sizes.empty() || sizes.back() < 2 || steps.back() != 1) return std::nullopt;
+  int64_t distance = 0, next = 0;  // of rows; of whatever is one dimension further out
+  for (size_t i = sizes.size() - 1; i-- > 0;) {
+    if (sizes[i] == 1) continue;
+    if (distance == 0) {
+      distance = next = steps[i];
+    } else if (steps[i] != next) {
+      return std::nullopt;
+    }
+    next *= sizes[i];
+  }
+  if (distance == 0) return sizes.back();
+  return distance >= sizes.back() ? std::optional(distance) : std::nullopt;
+}
+
+// A product whose operands lie apart: it reads a slice where it lies, and writes a part of what a
+// Concat collects. False when neither is the case, or when there is no fast implementation.
+absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d, Layout layout) {
+  std::string why;
+  const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
+  const std::vector<double> sums = WeightSums(m, d, mode);
+  absl::StatusOr<FusedTail> tail =
+      DescribeTail(b, m, RequestFor(d, mode, layout, sums), m.tail.size());
+  if (!tail.ok()) return false;
+  ComputePlaces places{.layout = layout};
+  const Value* x = SourceValue(m, mode);
+  const Value* result = m.result(m.tail.size());
+  if (const Place at = b.PlaceOf(x); at.view != nullptr && at.type == SourceType(m, mode)) {
+    if (const auto distance = RowDistance(b.ShapeOf(x), at.view->strides, layout)) {
+      d.source_distance = *distance;
+      places.source = {at.buffer, *at.view};
+    }
+  }
+  // Residuals are dense, and primitives want them where the result is, or in its strides.
+  const bool residual = std::any_of(m.tail.begin(), m.tail.end(),
+                                    [](const TailOp& op) { return op.kind == TailOp::Kind::kAdd; });
+  if (const auto slice = b.SliceFor(result, layout, tail->destination); slice && !residual) {
+    const Shape shape = b.ShapeOf(result);
+    const auto distance = RowDistance(shape, slice->view.strides, layout);
+    // A part without gaps needs no care here: the Concat takes the whole buffer.
+    if (distance && !IsDense(shape, slice->view.strides, layout)) {
+      d.result_distance = *distance;
+      places.result = slice;
+      absl::StrAppend(&why, why.empty() ? "" : "; ", "part of a Concat");
+    }
+  }
+  if (!places.source && !places.result) return false;
+  absl::StatusOr<Candidate> c =
+      CreateMatMul(d, SourceType(m, mode), WeightType(m, mode), *std::move(tail));
+  if (!c.ok() || WorthInnerProduct(c->primitive.implementation)) return false;
+  HT_ASSIGN_OR_RETURN(const WeightBuffer weights,
+                      PackWeights(b, *m.weights, mode, PlainWeights(d, WeightType(m, mode), false),
+                                  c->primitive.weights, "mm"));
+  HT_RETURN_IF_ERROR(
+      FinishCompute(b, m, mode, std::move(c->primitive), weights, places, std::move(why)));
+  return true;
 }
 
 }  // namespace
@@ -158,11 +235,11 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   }
   const auto dense = ReadDense(b, m, reason);
   if (!dense) return false;
+  HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain));
+  if (by_strides) return true;
   std::string why;
   ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
-  std::vector<double> sums;
-  if (mode == ComputeMode::kInt8 && m.input_quant->is_static) sums = WeightSums(m, *dense);
-  absl::StatusOr<Candidate> c = Choose(b, m, *dense, mode, sums);
+  absl::StatusOr<Candidate> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
   if (!c.ok() && mode != ComputeMode::kF32 && mode != ComputeMode::kWidened) {
     why = std::string(c.status().message());
     mode = ComputeMode::kWidened;
@@ -176,9 +253,36 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
       const WeightBuffer weights,
       PackWeights(b, *m.weights, mode, PlainWeights(*dense, WeightType(m, mode), c->inner_product),
                   c->primitive.weights, c->inner_product ? "ip" : "mm"));
-  HT_RETURN_IF_ERROR(
-      FinishCompute(b, m, mode, std::move(c->primitive), weights, Layout::kPlain, std::move(why)));
+  HT_RETURN_IF_ERROR(FinishCompute(b, m, mode, std::move(c->primitive), weights, {Layout::kPlain},
+                                   std::move(why)));
   return true;
+}
+
+namespace {
+
+// A convolution of single positions, as the product [positions, channels] · [channels, outputs].
+std::optional<Dense> ReadPointwise(const ProgramBuilder& b, const ComputeMatch& m) {
+  const Attributes& a = m.anchor->attributes();
+  const Shape& w = m.weights->constant->constant().shape();
+  const Shape x = b.ShapeOf(m.input), out = b.ShapeOf(m.anchor->output(0));
+  const auto pads = a.Ints("pads");
+  if (w.size() < 3 || ElementCount(absl::MakeConstSpan(w).subspan(2)) != 1 ||
+      a.Int("group", 1) != 1 || ElementCount(out) == 0 || ElementCount(x) == 0 ||
+      !std::equal(x.begin() + 2, x.end(), out.begin() + 2, out.end()) ||
+      std::any_of(pads.begin(), pads.end(), [](int64_t p) { return p != 0; })) {
+    return std::nullopt;
+  }
+  return Dense{.m = ElementCount(x) / x[1], .k = w[1], .n = w[0], .transposed_weights = true};
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerPointwise(ProgramBuilder& b, const Unit& unit, std::string* /*reason*/) {
+  // Where its operands are dense, the convolution is as fast and does more.
+  if (unit.match == nullptr || !unit.match->weights) return false;
+  const auto dense = ReadPointwise(b, *unit.match);
+  if (!dense) return false;
+  return LowerRows(b, *unit.match, *dense, Layout::kChannelsLast);
 }
 
 }  // namespace halftone

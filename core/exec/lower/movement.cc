@@ -123,6 +123,43 @@ absl::StatusOr<bool> LowerTranspose(ProgramBuilder& b, const Unit& unit, std::st
   return true;
 }
 
+namespace {
+
+struct ConcatPart {
+  BufferId buffer;
+  StridedCopy copy;
+};
+
+// What has to be copied into `result`. Not inputs that were written there (SliceFor); inputs that
+// are dense, and whose part of it is dense, too, take their place there now.
+absl::StatusOr<std::vector<ConcatPart>> PlaceParts(ProgramBuilder& b, const Node& node,
+                                                   int64_t axis, const Source& result) {
+  std::vector<ConcatPart> parts;
+  int64_t offset = result.view.offset;
+  const Shape& strides = result.view.strides;
+  for (const Value* in : node.inputs()) {
+    const Shape shape = b.ShapeOf(in);
+    const int bytes = ElementBytes(in);
+    if (ElementCount(shape) > 0) {
+      HT_ASSIGN_OR_RETURN(const Source source, b.FetchStrided(in));
+      const bool dense = source.view.offset == 0 &&
+                         (IsDense(shape, strides, Layout::kPlain) ||
+                          IsDense(shape, strides, Layout::kChannelsLast)) &&
+                         SameStrides(shape, source.view.strides, strides);
+      const bool there = source.buffer == result.buffer && source.view.offset == offset;
+      if (!there && (!dense || !b.PlaceInside(source.buffer, ElementCount(shape) * bytes,
+                                              result.buffer, offset * bytes))) {
+        parts.push_back({source.buffer, Simplify({shape, source.view.strides, strides,
+                                                  source.view.offset, offset, bytes})});
+      }
+    }
+    offset += shape[axis] * strides[axis];
+  }
+  return parts;
+}
+
+}  // namespace
+
 absl::StatusOr<bool> LowerConcat(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
   const Value* out = node.output(0);
@@ -139,31 +176,18 @@ absl::StatusOr<bool> LowerConcat(ProgramBuilder& b, const Unit& unit, std::strin
       layout = Layout::kChannelsLast;
     }
   }
-  struct Part {
-    BufferId buffer;
-    StridedCopy copy;
-  };
-  std::vector<Part> parts;
-  std::vector<BufferId> touches;
-  const Shape dst_strides = StridesFor(shape, layout);
-  int64_t offset = 0;
-  for (const Value* in : node.inputs()) {
-    const Shape part = b.ShapeOf(in);
-    if (ElementCount(part) > 0) {
-      HT_ASSIGN_OR_RETURN(const Source source, b.FetchStrided(in));
-      parts.push_back({source.buffer, Simplify({part, source.view.strides, dst_strides,
-                                                source.view.offset, offset, ElementBytes(out)})});
-      touches.push_back(source.buffer);
-    }
-    offset += part[axis] * dst_strides[axis];
-  }
-  const BufferId result = b.Define(out, layout, *out->type().type);
-  touches.push_back(result);
-  b.AddStep({node.name(), node.op(), "", "copy", ""}, std::move(touches),
-            [=, parts = std::move(parts)](Binding& bind) -> BoundStep {
-              return [=, &bind] {
-                for (const Part& p : parts) {
-                  RunStridedCopy(p.copy, bind.pointer(p.buffer), bind.pointer(result));
+  const Source result = b.WholeFor(out, layout);
+  b.DefineView(out, result);
+  HT_ASSIGN_OR_RETURN(std::vector<ConcatPart> parts, PlaceParts(b, node, axis, result));
+  if (parts.empty()) return true;
+  std::vector<BufferId> touches = {result.buffer};
+  for (const ConcatPart& p : parts) touches.push_back(p.buffer);
+  std::string name = absl::StrCat("copy of ", parts.size(), "/", node.inputs().size());
+  b.AddStep({node.name(), node.op(), "", std::move(name), ""}, std::move(touches),
+            [to = result.buffer, parts = std::move(parts)](Binding& bind) -> BoundStep {
+              return [to, parts, &bind] {
+                for (const ConcatPart& p : parts) {
+                  RunStridedCopy(p.copy, bind.pointer(p.buffer), bind.pointer(to));
                 }
                 return absl::OkStatus();
               };

@@ -26,7 +26,7 @@ struct Row {
 // Operator → rules.
 const Table& Rules() {
   static const auto* const kRows = new std::vector<Row>{
-      {{{"conv", LowerConv}}, {"Conv"}},
+      {{{"pointwise", LowerPointwise}, {"conv", LowerConv}}, {"Conv"}},
       {{{"conv_transpose", LowerConvTranspose}}, {"ConvTranspose"}},
       {{{"matmul", LowerMatMul}, {"batch_matmul", LowerBatchMatMul}}, {"MatMul"}},
       {{{"matmul", LowerMatMul}}, {"Gemm"}},
