@@ -176,6 +176,54 @@ def Branches(d):
     One(d, "Concat", *(parts if d.Chance() else parts[::-1]), exact=True, axis=1)
 
 
+def Pointwise(d, x):
+    w = Weights(d, d.Int(1, 5), x.shape[1], *[1] * (x.rank - 2))
+    return One(d, "Conv", x, w, *([Weights(d, w.shape[0])] if d.Chance() else []))
+
+
+def ConcatChain(d):
+    """Concats of each other's parts: what a producer may write in place, who else reads it, and in which layout."""
+    parts = [d.Operand("f32", ranks=(3, 4), test=lambda v: v.shape[1] <= 8)]
+    for _ in range(d.Int(2, 7)):
+        v = d.Pick(parts[-3:])
+        step = d.Pick(["product", "product", "image", "activation", "split", "concat", "concat", "other axis"])
+        if step == "product":
+            y = Activation(d, Pointwise(d, v))
+        elif step == "image":
+            w = Weights(d, d.Int(1, 4), v.shape[1], *[3] * (v.rank - 2))
+            y = One(d, "Conv", v, w, pads=[1] * 2 * (v.rank - 2))
+        elif step == "activation":
+            y = Activation(d, v)
+        elif step == "split" and v.shape[1] > 1:
+            sizes = Constant(d, [1, v.shape[1] - 1] if d.Chance() else [v.shape[1] - 1, 1], np.int64)
+            parts.extend(d.Node("Split", [v, sizes], 2, exact=True, axis=1))
+            continue
+        elif step == "other axis":
+            pair = [Activation(d, v), v]
+            One(d, "Concat", *(pair if d.Chance() else pair[::-1]), exact=True, axis=d.Pick([0, 2, v.rank - 1]))
+            continue
+        else:
+            chosen = [d.Pick(parts) for _ in range(d.Int(2, 4))]
+            if sum(p.shape[1] for p in chosen) > 24:
+                continue
+            y = One(d, "Concat", *chosen, exact=True, axis=d.Pick([1, 1 - v.rank]))
+        parts.append(y)
+
+
+def ConcatOfProducts(d):
+    x = d.Operand("f32", ranks=(2, 3))
+    parts = []
+    for _ in range(d.Int(2, 3)):
+        y = One(d, "MatMul", x, Weights(d, x.shape[-1], d.Int(1, 5)))
+        y = Commuted(d, "Add", y, Weights(d, y.shape[-1])) if d.Chance() else y
+        parts.append(Activation(d, y))
+    y = One(d, "Concat", *parts, exact=True, axis=-1)
+    if d.Chance():  # and a product that reads columns of it where they lie
+        n = d.Int(1, y.shape[-1])
+        bounds = (Constant(d, [v], np.int64) for v in (y.shape[-1] - n, y.shape[-1], y.rank - 1))
+        One(d, "MatMul", One(d, "Slice", y, *bounds, exact=True), Weights(d, n, d.Int(1, 4)))
+
+
 # --- quantized ------------------------------------------------------------------------------------
 
 
@@ -183,7 +231,8 @@ def QuantizedPair(d, x):
     """QuantizeLinear and DequantizeLinear that cover the tensor's range."""
     low, high = min(0.0, float(x.array.min())), max(0.0, float(x.array.max()))
     type_ = d.Pick([np.uint8, np.int8])
-    scale = Constant(d, max(high - low, 1e-2) / 255)
+    # Not 255: no element is on the grid by construction, and may be compared with its quantized self.
+    scale = Constant(d, max(high - low, 1e-2) / 254.3)
     zero = Constant(d, np.iinfo(type_).min + round(-low / float(scale.array)), type_)
     q = One(d, "QuantizeLinear", x, scale, zero, jitter=True, quantized=True)
     return One(d, "DequantizeLinear", q, scale, zero, quantized=True)
@@ -221,6 +270,25 @@ def StaticMatMul(d):
     QuantizedLayer(d, One(d, "MatMul", QuantizedPair(d, x), w))
 
 
+def QuantizedConcat(d):
+    """Parts on one scale, or one part on another, in front of an integer product."""
+    x = QuantizedPair(d, d.Operand("f32", ranks=(4, 4), test=lambda v: not v.quantized and v.shape[1] <= 6))
+    parts = [One(d, "Conv", x, QuantizedWeights(d, (d.Int(1, 5), x.shape[1], 1, 1), 0, d.Chance()))
+             for _ in range(d.Int(2, 3))]
+    parts = [One(d, "Relu", p, exact=True) if d.Chance() else p for p in parts]
+    largest = max(float(np.abs(p.array).max()) for p in parts)
+    zero = Constant(d, 128, np.uint8)
+
+    def Pair(v, scale):
+        q = One(d, "QuantizeLinear", v, scale, zero, jitter=True, quantized=True)
+        return One(d, "DequantizeLinear", q, scale, zero, quantized=True)
+    scale = Constant(d, max(largest, 1e-2) / 126.3)
+    other = Constant(d, max(largest, 1e-2) / 100.7) if d.Chance(0.2) else scale
+    parts = [Pair(p, other if i == 0 else scale) for i, p in enumerate(parts)]
+    y = Pair(One(d, "Concat", *parts, exact=True, axis=1), scale)
+    QuantizedLayer(d, One(d, "Conv", y, QuantizedWeights(d, (d.Int(1, 4), y.shape[1], 1, 1), 0, d.Chance())))
+
+
 def NarrowWeights(d):
     """f16 or i8 weights that widen in front of a float product."""
     x = d.Operand("f32", ranks=(2, 4))
@@ -246,5 +314,6 @@ def DynamicMatMul(d):
 
 
 MOTIFS = {f.__name__: f for f in (ConvBlock, Dense, LayerNorm, Attention, ChannelShuffle, ShapeArithmetic,
-                                  Branches, StaticConv, StaticMatMul, NarrowWeights, DynamicMatMul)}
+                                  Branches, ConcatChain, ConcatOfProducts, StaticConv, StaticMatMul, QuantizedConcat,
+                                  NarrowWeights, DynamicMatMul)}
 MOTIFS.update({"HardSwish": lambda d: HardSwish(d, d.Operand("f32")), "Gelu": lambda d: Gelu(d, d.Operand("f32", -3, 3))})
