@@ -9,6 +9,8 @@ namespace {
 
 // Below this many bytes a team of threads costs more than it saves.
 constexpr int64_t kParallelBytes = 1 << 17;
+constexpr int64_t kStrip = 64;  // rows that one iteration moves
+constexpr int64_t kShortRowBytes = 1 << 12;
 
 // rows × cols; rows are contiguous in src, columns in dst: a transpose in tiles of 16 × 16 so that
 // both sides stay within a few cache lines.
@@ -27,12 +29,22 @@ void TransposeTile(const T* src, T* dst, int64_t rows, int64_t cols, int64_t src
   }
 }
 
+// Any distance that the compiler knows becomes shuffles of whole vectors.
+template <int64_t kStride, typename T>
+void GatherRow(const T* __restrict src, T* __restrict dst, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = src[i * kStride];
+}
+
 template <typename T>
 void CopyRow(const T* src, T* dst, int64_t n, int64_t src_stride, int64_t dst_stride) {
-  if (src_stride == 1 && dst_stride == 1) {
-    std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
-  } else {
+  if (dst_stride != 1) {
     for (int64_t i = 0; i < n; ++i) dst[i * dst_stride] = src[i * src_stride];
+  } else if (src_stride == 1) {
+    std::memcpy(dst, src, static_cast<size_t>(n) * sizeof(T));
+  } else if (src_stride == 2) {  // every other channel: a channel shuffle read back
+    GatherRow<2>(src, dst, n);
+  } else {
+    for (int64_t i = 0; i < n; ++i) dst[i] = src[i * src_stride];
   }
 }
 
@@ -55,27 +67,38 @@ void RunTyped(const StridedCopy& c, const T* src, T* dst) {
     return;
   }
   const int last = rank - 1;
-  const int rows_dim = TransposedDimension(c);
-  constexpr int64_t kStrip = 64;  // rows of a transpose that one iteration moves
+  const int transposed = TransposedDimension(c);
+  // One iteration moves a strip of rows along this dimension, so that few of them divide: rows of a
+  // transpose, or short rows one after the other.
+  const bool short_rows = c.shape[last] * static_cast<int64_t>(sizeof(T)) <= kShortRowBytes;
+  const int rows_dim = transposed >= 0 ? transposed : short_rows ? last - 1 : -1;
   Shape trips(c.shape.begin(), c.shape.end() - 1);
   if (rows_dim >= 0) trips[rows_dim] = (c.shape[rows_dim] + kStrip - 1) / kStrip;
   const int64_t total = ElementCount(trips);
   const bool parallel = ElementCount(c.shape) * static_cast<int64_t>(sizeof(T)) >= kParallelBytes;
 #pragma omp parallel for if (parallel && total > 1) schedule(static)
   for (int64_t flat = 0; flat < total; ++flat) {
-    int64_t rest = flat, s = c.src_offset, d = c.dst_offset, first_row = 0;
+    int64_t rest = flat, s = c.src_offset, d = c.dst_offset, rows = 1;
     for (int i = last - 1; i >= 0; --i) {
       int64_t index = rest % trips[i];
       rest /= trips[i];
-      if (i == rows_dim) first_row = index *= kStrip;
+      if (i == rows_dim) {
+        index *= kStrip;
+        rows = std::min(kStrip, c.shape[i] - index);
+      }
       s += index * c.src_strides[i];
       d += index * c.dst_strides[i];
     }
-    if (rows_dim >= 0) {
-      TransposeTile(src + s, dst + d, std::min(kStrip, c.shape[rows_dim] - first_row),
-                    c.shape[last], c.src_strides[last], c.dst_strides[rows_dim]);
-    } else {
+    if (transposed >= 0) {
+      TransposeTile(src + s, dst + d, rows, c.shape[last], c.src_strides[last],
+                    c.dst_strides[rows_dim]);
+      continue;
+    }
+    for (int64_t r = 0; r < rows; ++r) {
       CopyRow(src + s, dst + d, c.shape[last], c.src_strides[last], c.dst_strides[last]);
+      if (rows_dim < 0) break;
+      s += c.src_strides[rows_dim];
+      d += c.dst_strides[rows_dim];
     }
   }
 }

@@ -123,6 +123,34 @@ TEST(RunStridedCopy, AnyPermutationOfAnyElementSize) {
   }
 }
 
+// Rows of a step into rows with gaps: parts of images, channels last. Around the strips and
+// vectors.
+TEST(RunStridedCopy, AnyStepOfRowsOfAnyLength) {
+  for (const int bytes : {1, 2, 4, 8}) {
+    for (const int64_t step : {1, 2, 3, -1, 0}) {
+      for (const int64_t n : {1, 2, 7, 24, 67, 600}) {
+        const Shape shape = {2, 65, n};
+        const int64_t row = n * std::max<int64_t>(std::abs(step), 1) + 1;
+        const StridedCopy copy{
+            shape, {65 * row, row, step}, {66 * (n + 3), n + 3, 1}, step < 0 ? n - 1 : 0, 2, bytes};
+        std::vector<uint8_t> src(2 * 65 * row * bytes), dst(2 * 66 * (n + 3) * bytes, 0xA5);
+        std::mt19937 rng(bytes);
+        for (uint8_t& b : src) b = static_cast<uint8_t>(rng());
+        std::vector<uint8_t> want = dst;
+        for (int64_t a = 0; a < 2; ++a)
+          for (int64_t b = 0; b < 65; ++b)
+            for (int64_t c = 0; c < n; ++c) {
+              const int64_t from = copy.src_offset + (a * 65 + b) * row + c * step;
+              const int64_t to = 2 + (a * 66 + b) * (n + 3) + c;
+              std::memcpy(&want[to * bytes], &src[from * bytes], bytes);
+            }
+        RunStridedCopy(Simplify(copy), src.data(), dst.data());
+        ASSERT_EQ(dst, want) << bytes << " bytes, step " << step << ", rows of " << n;
+      }
+    }
+  }
+}
+
 TEST(RunQuantizedAdd, MatchesTheFormulaForEveryTypeCombination) {
   const int64_t n = 70000;
   std::vector<uint8_t> a(n), b(n), got(n);
