@@ -109,8 +109,13 @@ class ProgramBuilder {
   bool PlaceInside(BufferId part, int64_t bytes, BufferId whole, int64_t byte_offset);
   // A plain value that is created at run time: the output of a data-dependent node.
   BufferId DefineDynamic(const Value* value);
-  // True when this unit is the last reader of the value and its buffer may be overwritten.
-  bool MayOverwrite(const Value* value);
+  // True when `source` is where the value itself lies, this unit is the last that reads anything
+  // there, and it may be overwritten.
+  bool MayOverwrite(const Value* value, BufferId source);
+  // The output of a step that reads `input` from `source` and may write over it as it goes, stored
+  // alike: there if that is allowed, else a fresh buffer.
+  BufferId DefineOver(const Value* input, BufferId source, const Value* output, Layout layout,
+                      DataType stored);
   void RequireScratch(int64_t bytes);
 
   // --- steps ---

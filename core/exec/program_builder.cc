@@ -214,11 +214,17 @@ void ProgramBuilder::RequireScratch(int64_t bytes) {
   program_->scratch_bytes = std::max(program_->scratch_bytes, bytes);
 }
 
-bool ProgramBuilder::MayOverwrite(const Value* value) {
+bool ProgramBuilder::MayOverwrite(const Value* value, BufferId source) {
   const auto it = places_.find(value);
-  if (it == places_.end()) return false;
-  const BufferId id = it->second.buffer;
-  return program_->buffers[id].kind == ProgramBuffer::Kind::kArena && PendingOf(id) == 1;
+  if (it == places_.end() || it->second.buffer != source) return false;
+  return program_->buffers[source].kind == ProgramBuffer::Kind::kArena && PendingOf(source) == 1;
+}
+
+BufferId ProgramBuilder::DefineOver(const Value* input, BufferId source, const Value* output,
+                                    Layout layout, DataType stored) {
+  if (!MayOverwrite(input, source)) return Define(output, layout, stored);
+  DefineIn(output, {source, layout, stored});
+  return source;
 }
 
 absl::Status ProgramBuilder::EnsurePlaced(const Value* value) {

@@ -272,7 +272,7 @@ absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatc
   if (tail.sum_into == nullptr) return builder.Define(result, layout, tail.destination);
   const Value* other = tail.sum_into;
   HT_ASSIGN_OR_RETURN(const BufferId source, builder.Fetch(other, layout, *other->type().type));
-  if (builder.MayOverwrite(other) && builder.PlaceOf(other).buffer == source) {
+  if (builder.MayOverwrite(other, source)) {
     builder.DefineIn(result, {source, layout, tail.destination});
     return source;
   }

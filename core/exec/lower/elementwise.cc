@@ -87,20 +87,9 @@ absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::stri
     return false;
   }
   HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, place.layout, DataType::kF32));
-  BufferId result = source;
-  if (b.MayOverwrite(x) && place.buffer == source) {
-    b.DefineIn(out, {source, place.layout, DataType::kF32});
-  } else {
-    result = b.Define(out, place.layout, DataType::kF32);
-  }
-  PrimitiveStep step{.primitive = dnnl::eltwise_forward(*pd), .scratchpad = pd->scratchpad_desc()};
-  step.args = {{DNNL_ARG_SRC, desc, source}, {DNNL_ARG_DST, desc, result}};
-  AddPrimitive(b,
-               {.node = node.name(),
-                .op = node.op(),
-                .implementation = pd->impl_info_str(),
-                .precision = "f32"},
-               std::move(step));
+  const BufferId result = b.DefineOver(x, source, out, place.layout, DataType::kF32);
+  AddPrimitive<dnnl::eltwise_forward>(b, node, *pd, DataType::kF32,
+                                      {{DNNL_ARG_SRC, desc, source}, {DNNL_ARG_DST, desc, result}});
   return true;
 }
 
@@ -197,7 +186,7 @@ absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* 
   for (size_t i = 0; i < in.size() && result < 0 && in.size() == arity; ++i) {
     const bool once = std::count(in.begin(), in.end(), in[i]) == 1;
     if (full(in[i]) && once && BitWidth(*in[i]->type().type) == BitWidth(f->out) &&
-        b.MayOverwrite(in[i]) && b.PlaceOf(in[i]).buffer == operands[i]) {
+        b.MayOverwrite(in[i], operands[i])) {
       result = operands[i];
       b.DefineIn(out, {result, layout, f->out});
     }

@@ -38,20 +38,9 @@ absl::StatusOr<bool> LowerSoftmax(ProgramBuilder& b, const Unit& unit, std::stri
     return false;
   }
   HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
-  BufferId result = source;
-  if (b.MayOverwrite(x) && b.PlaceOf(x).buffer == source) {
-    b.DefineIn(out, {source, Layout::kPlain, DataType::kF32});
-  } else {
-    result = b.Define(out, Layout::kPlain, DataType::kF32);
-  }
-  PrimitiveStep step{.primitive = dnnl::softmax_forward(*pd), .scratchpad = pd->scratchpad_desc()};
-  step.args = {{DNNL_ARG_SRC, desc, source}, {DNNL_ARG_DST, desc, result}};
-  AddPrimitive(b,
-               {.node = node.name(),
-                .op = node.op(),
-                .implementation = pd->impl_info_str(),
-                .precision = "f32"},
-               std::move(step));
+  const BufferId result = b.DefineOver(x, source, out, Layout::kPlain, DataType::kF32);
+  AddPrimitive<dnnl::softmax_forward>(b, node, *pd, DataType::kF32,
+                                      {{DNNL_ARG_SRC, desc, source}, {DNNL_ARG_DST, desc, result}});
   return true;
 }
 
@@ -92,18 +81,12 @@ absl::StatusOr<bool> LowerLayerNorm(ProgramBuilder& b, const Unit& unit, std::st
   HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
   const BufferId result = b.Define(out, Layout::kPlain, DataType::kF32);
   const auto vector = PlainDesc({shape.back()}, DataType::kF32);
-  PrimitiveStep step{.primitive = dnnl::layer_normalization_forward(*pd),
-                     .scratchpad = pd->scratchpad_desc()};
-  step.args = {{DNNL_ARG_SRC, desc, source},
-               {DNNL_ARG_DST, desc, result},
-               {DNNL_ARG_SCALE, vector, FloatConstant(b, *scale)},
-               {DNNL_ARG_SHIFT, vector, FloatConstant(b, *shift)}};
-  AddPrimitive(b,
-               {.node = node.name(),
-                .op = node.op(),
-                .implementation = pd->impl_info_str(),
-                .precision = "f32"},
-               std::move(step));
+  AddPrimitive<dnnl::layer_normalization_forward>(
+      b, node, *pd, DataType::kF32,
+      {{DNNL_ARG_SRC, desc, source},
+       {DNNL_ARG_DST, desc, result},
+       {DNNL_ARG_SCALE, vector, FloatConstant(b, *scale)},
+       {DNNL_ARG_SHIFT, vector, FloatConstant(b, *shift)}});
   return true;
 }
 

@@ -71,14 +71,8 @@ absl::StatusOr<bool> LowerPool(ProgramBuilder& b, const Unit& unit, std::string*
   }
   HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, type));
   const BufferId result = b.Define(out, Layout::kChannelsLast, type);
-  PrimitiveStep step{.primitive = dnnl::pooling_forward(*pd), .scratchpad = pd->scratchpad_desc()};
-  step.args = {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}};
-  AddPrimitive(b,
-               {.node = node.name(),
-                .op = node.op(),
-                .implementation = pd->impl_info_str(),
-                .precision = std::string(Name(type))},
-               std::move(step));
+  AddPrimitive<dnnl::pooling_forward>(b, node, *pd, type,
+                                      {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}});
   return true;
 }
 
@@ -149,15 +143,8 @@ absl::StatusOr<bool> LowerResize(ProgramBuilder& b, const Unit& unit, std::strin
   }
   HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, DataType::kF32));
   const BufferId result = b.Define(out, Layout::kChannelsLast, DataType::kF32);
-  PrimitiveStep step{.primitive = dnnl::resampling_forward(*pd),
-                     .scratchpad = pd->scratchpad_desc()};
-  step.args = {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}};
-  AddPrimitive(b,
-               {.node = node.name(),
-                .op = node.op(),
-                .implementation = pd->impl_info_str(),
-                .precision = "f32"},
-               std::move(step));
+  AddPrimitive<dnnl::resampling_forward>(
+      b, node, *pd, DataType::kF32, {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}});
   return true;
 }
 

@@ -43,15 +43,23 @@ dnnl::primitive_attr BaseAttributes();
 
 void AddPrimitive(ProgramBuilder& builder, StepInfo info, PrimitiveStep step);
 
+// The step of a node that is one primitive and nothing else.
+template <typename Primitive>
+void AddPrimitive(ProgramBuilder& builder, const Node& node,
+                  const typename Primitive::primitive_desc& pd, DataType precision,
+                  std::vector<PrimitiveArg> args) {
+  AddPrimitive(
+      builder,
+      {.node = node.name(),
+       .op = node.op(),
+       .implementation = pd.impl_info_str(),
+       .precision = std::string(Name(precision))},
+      {.primitive = Primitive(pd), .scratchpad = pd.scratchpad_desc(), .args = std::move(args)});
+}
+
 // One-dimensional f32 or s32 constants for attributes.
 BufferId FloatConstant(ProgramBuilder& builder, absl::Span<const float> values);
 BufferId IntConstant(ProgramBuilder& builder, int32_t value);
-
-// "brg_conv_fwd:avx2" of a primitive descriptor.
-template <typename PrimitiveDesc>
-std::string ImplName(const PrimitiveDesc& pd) {
-  return pd.impl_info_str();
-}
 
 }  // namespace halftone
 
