@@ -4,7 +4,10 @@
 
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
+
+#include "tests/testing/status_matchers.h"
 
 namespace halftone {
 namespace {
@@ -69,6 +72,67 @@ TEST(ChannelObserver, SeparatesChannelsOfAnyAxis) {
   o.Merge(other);
   EXPECT_EQ(o.channels()[0].range(), (ValueRange{-8, 2}));
   EXPECT_EQ(o.channels()[1].range(), (ValueRange{0, 30}));
+}
+
+TEST(MinMaxObserver, GoesOnFromItsWrittenState) {
+  MinMaxObserver o;
+  o.Observe({1, kNaN, -2});
+  std::string bytes;
+  StateWriter writer(bytes);
+  o.Write(writer);
+  StateReader reader(bytes);
+  HT_ASSERT_OK_AND_ASSIGN(MinMaxObserver read, MinMaxObserver::Read(reader));
+  EXPECT_TRUE(read == o);
+  EXPECT_TRUE(reader.at_end());
+}
+
+TEST(MovingAverageObserver, IsTheMeanOfTheFirstRequests) {
+  MovingAverageObserver o;
+  EXPECT_TRUE(o.range().empty());
+  o.Observe({kNaN});  // tells nothing
+  for (int i = 0; i < 100; ++i) o.Observe({static_cast<float>(i), static_cast<float>(-i)});
+  EXPECT_EQ(o.count(), 100);
+  EXPECT_NEAR(o.range().max, 49.5, 1e-5);
+  EXPECT_NEAR(o.range().min, -49.5, 1e-5);
+}
+
+TEST(MovingAverageObserver, ThenEachRequestWeighsAHundredth) {
+  MovingAverageObserver o;
+  for (int i = 0; i < 500; ++i) o.Observe({0, 1});
+  o.Observe({-100, 1});
+  EXPECT_NEAR(o.range().min, -1, 1e-6);
+  EXPECT_NEAR(o.range().max, 1, 1e-6);
+}
+
+TEST(MovingAverageObserver, MergesByCounts) {
+  MovingAverageObserver a, b, none;
+  for (int i = 0; i < 3; ++i) a.Observe({0, 4});
+  b.Observe({-8, 8});
+  a.Merge(b);
+  a.Merge(none);
+  EXPECT_EQ(a.count(), 4);
+  EXPECT_EQ(a.range(), (ValueRange{-2, 5}));
+  none.Merge(a);
+  EXPECT_TRUE(none == a);
+}
+
+TEST(MovingAverageObserver, GoesOnFromItsWrittenState) {
+  MovingAverageObserver whole, half;
+  std::string bytes;
+  for (int i = 0; i < 300; ++i) {
+    const std::vector<float> x = {static_cast<float>(i % 7), -static_cast<float>(i % 11) / 3};
+    whole.Observe(x);
+    if (i == 150) {
+      StateWriter writer(bytes);
+      half.Write(writer);
+      StateReader reader(bytes);
+      HT_ASSERT_OK_AND_ASSIGN(half, MovingAverageObserver::Read(reader));
+    }
+    half.Observe(x);
+  }
+  EXPECT_TRUE(half == whole);
+  StateReader reader(absl::string_view(bytes).substr(1));
+  EXPECT_THAT(MovingAverageObserver::Read(reader), StatusIs(absl::StatusCode::kDataLoss));
 }
 
 }  // namespace
