@@ -42,7 +42,8 @@ struct LoweringOptions {
   CpuFeatures features;
   int threads = 1;
   bool allow_bf16_compute = true;
-  std::string scope;  // tells apart packed weights of graphs that share a store
+  bool show_outputs = false;  // see PlanOptions
+  std::string scope;          // tells apart packed weights of graphs that share a store
 };
 
 // A piece of the graph that one rule lowers: an anchor node and neighbours that it absorbs.
@@ -141,6 +142,8 @@ class ProgramBuilder {
   absl::Status LowerUnits(const Graph& graph);
   absl::Status LowerUnit(const Unit& unit);
   absl::StatusOr<bool> TryRules(const Unit& unit, bool fixed_outputs, std::string* reasons);
+  // With show_outputs: a step that shows the value, once for each output that it is.
+  absl::Status ShowIfOutput(const Value* value);
   absl::Status EnsurePlaced(const Value* value);
   absl::StatusOr<BufferId> ConvertPlace(const Value* value, const Place& from, Layout layout,
                                         DataType stored);
@@ -170,6 +173,7 @@ class ProgramBuilder {
   std::vector<int> buffer_pending_;                      // the same per buffer, see PendingOf
   std::vector<int> first_step_, last_step_;              // per buffer, -1: untouched
   absl::flat_hash_set<const Value*> dynamic_;
+  absl::flat_hash_set<const Value*> shown_;
 };
 
 // One node as a unit of its own: weights in front of a multiply-accumulate node are still absorbed.

@@ -8,6 +8,7 @@
 #include <list>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
@@ -160,7 +161,11 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   concrete.RemoveUnused();
   HT_RETURN_IF_ERROR(CheckSizes(concrete));
   ProgramBuilder builder(std::move(concrete),
-                         {features, options.threads, options.allow_bf16_compute, ""}, weights);
+                         {.features = features,
+                          .threads = options.threads,
+                          .allow_bf16_compute = options.allow_bf16_compute,
+                          .show_outputs = options.show_outputs},
+                         weights);
   HT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, builder.Build());
   return std::make_shared<const Specialization>(std::move(program));
 }
@@ -258,11 +263,12 @@ struct Instance {
 struct Context::Impl {
   explicit Impl(std::shared_ptr<const Plan> p) : plan(std::move(p)), stream(CpuEngine()) {}
 
+  absl::StatusOr<Instance*> Prepare(absl::Span<const Tensor> inputs);
   absl::StatusOr<Instance*> Bind(const SpecializationPtr& specialization);
   absl::Status Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes);
   void ReleaseUnused(const Program& program);
-  absl::StatusOr<std::vector<Tensor>> Execute(Instance& instance, absl::Span<const Tensor> inputs,
-                                              const StopFn& stop);
+  absl::Status Execute(Instance& instance, absl::Span<const Tensor> inputs, const StopFn& stop);
+  absl::StatusOr<std::vector<Tensor>> CopyOutputs(Instance& instance);
 
   std::shared_ptr<const Plan> plan;
   dnnl::stream stream;
@@ -348,9 +354,8 @@ absl::StatusOr<Instance*> Context::Impl::Bind(const SpecializationPtr& specializ
   return &instance;
 }
 
-absl::StatusOr<std::vector<Tensor>> Context::Impl::Execute(Instance& instance,
-                                                           absl::Span<const Tensor> inputs,
-                                                           const StopFn& stop) {
+absl::Status Context::Impl::Execute(Instance& instance, absl::Span<const Tensor> inputs,
+                                    const StopFn& stop) {
   const Program& program = instance.specialization->program();
   for (size_t i = 0; i < program.buffers.size(); ++i) {
     const ProgramBuffer& b = program.buffers[i];
@@ -370,8 +375,12 @@ absl::StatusOr<std::vector<Tensor>> Context::Impl::Execute(Instance& instance,
       instance.seconds[i] += std::chrono::duration<double>(Clock::now() - begin).count();
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Tensor>> Context::Impl::CopyOutputs(Instance& instance) {
   std::vector<Tensor> outputs;
-  for (const ProgramOutput& out : program.outputs) {
+  for (const ProgramOutput& out : instance.specialization->program().outputs) {
     if (out.dynamic) {
       outputs.push_back(std::exchange(instance.binding->dynamic(out.buffer), Tensor()));
       continue;
@@ -392,9 +401,8 @@ Context::Context(Context&&) noexcept = default;
 Context& Context::operator=(Context&&) noexcept = default;
 Context::~Context() = default;
 
-absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs,
-                                                 const StopFn& stop) {
-  const Signature& signature = impl_->plan->signature();
+absl::StatusOr<Instance*> Context::Impl::Prepare(absl::Span<const Tensor> inputs) {
+  const Signature& signature = plan->signature();
   if (inputs.size() != signature.inputs.size()) {
     return absl::InvalidArgumentError(
         absl::StrCat("got ", inputs.size(), " inputs, want ", signature.inputs.size()));
@@ -408,11 +416,30 @@ absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs
     }
     shapes.push_back(inputs[i].shape());
   }
+  HT_ASSIGN_OR_RETURN(const SpecializationPtr s, plan->impl_->Specialize(shapes));
+  HT_ASSIGN_OR_RETURN(Instance * instance, Bind(s));
+  if (profile) profiled = instance;
+  return instance;
+}
+
+absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs,
+                                                 const StopFn& stop) {
+  CHECK(!impl_->plan->options().show_outputs) << "this plan is for Watch";
   const ScopedEvalStop scope(stop);
-  HT_ASSIGN_OR_RETURN(const SpecializationPtr s, impl_->plan->impl_->Specialize(shapes));
-  HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Bind(s));
-  if (impl_->profile) impl_->profiled = instance;
-  return impl_->Execute(*instance, inputs, stop);
+  HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Prepare(inputs));
+  HT_RETURN_IF_ERROR(impl_->Execute(*instance, inputs, stop));
+  return impl_->CopyOutputs(*instance);
+}
+
+absl::Status Context::Watch(absl::Span<const Tensor> inputs, const OutputWatcher& show,
+                            const StopFn& stop) {
+  CHECK(impl_->plan->options().show_outputs) << "this plan is for Run";
+  const ScopedEvalStop scope(stop);
+  HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Prepare(inputs));
+  instance->binding->SetWatcher(&show);
+  const absl::Status status = impl_->Execute(*instance, inputs, stop);
+  instance->binding->SetWatcher(nullptr);
+  return status;
 }
 
 int64_t Context::arena_bytes() const {

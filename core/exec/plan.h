@@ -30,7 +30,12 @@ struct PlanOptions {
   int max_specializations = 8;
   // Compute in bf16 whatever is stored as bf16, where the CPU has bf16 instructions.
   bool allow_bf16_compute = true;
+  // For Context::Watch instead of Run: an output's memory is used again as soon as it was shown.
+  bool show_outputs = false;
 };
+
+// Sees output `index` of the graph. The value is gone when it returns: the tensor borrows bytes.
+using OutputWatcher = std::function<void(int index, const Tensor& value)>;
 
 // Bytes that a plan keeps resident. Contexts report their own arena.
 struct PlanMemory {
@@ -87,6 +92,11 @@ class Context {
   // error ends the run with it.
   absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs,
                                           const std::function<absl::Status()>& stop = nullptr);
+  // The same run, for a plan with PlanOptions::show_outputs: each output is shown once, in the
+  // order in which they are computed, and none is kept. So thousands of values can be outputs of a
+  // graph.
+  absl::Status Watch(absl::Span<const Tensor> inputs, const OutputWatcher& show,
+                     const std::function<absl::Status()>& stop = nullptr);
   // Bytes of arena and scratch that this context holds now.
   int64_t arena_bytes() const;
   // Per-step times accumulate from here on. For benchmarks: costs a clock read per step.

@@ -55,6 +55,9 @@ class Binding {
     return reinterpret_cast<T*>(pointers_[id]);
   }
   Tensor& dynamic(BufferId id) { return dynamic_[id]; }
+  // Who sees the outputs of this run, see Context::Watch.
+  void SetWatcher(const OutputWatcher* watcher) { watcher_ = watcher; }
+  const OutputWatcher& watcher() const { return *watcher_; }
   // Shared by all steps: at least Program::scratch_bytes; its content does not survive a step.
   std::byte* scratch() const { return scratch_; }
 
@@ -69,6 +72,7 @@ class Binding {
   std::vector<std::byte*> pointers_;
   std::vector<Tensor> dynamic_;
   std::byte* scratch_;
+  const OutputWatcher* watcher_ = nullptr;
   struct Follower {
     BufferId buffer;
     int64_t byte_offset;

@@ -400,7 +400,35 @@ absl::Status ProgramBuilder::LowerUnits(const Graph& graph) {
       PendingOf(it->second.buffer) += pending_uses_[v];
     }
   }
-  for (const Unit& unit : units) HT_RETURN_IF_ERROR(LowerUnit(unit));
+  const bool show = options_.show_outputs && &graph == &program_->graph;
+  for (const Unit& unit : units) {
+    HT_RETURN_IF_ERROR(LowerUnit(unit));
+    for (const Node* node : unit.nodes) {
+      for (const Value* v : node->outputs()) {
+        if (show && v != nullptr && places_.contains(v)) HT_RETURN_IF_ERROR(ShowIfOutput(v));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ProgramBuilder::ShowIfOutput(const Value* value) {
+  const std::vector<Value*>& outputs = program_->graph.outputs();
+  if (!value->is_output() || !shown_.insert(value).second) return absl::OkStatus();
+  HT_ASSIGN_OR_RETURN(const BufferId id, FetchPlain(value));
+  const bool dynamic = dynamic_.contains(value);
+  const DataType type = value->type().type.value_or(DataType::kF32);
+  const Shape shape = dynamic ? Shape{} : ShapeOf(value);
+  for (int i = 0; i < static_cast<int>(outputs.size()); ++i) {
+    if (outputs[i] != value) continue;
+    AddStep({value->name(), "show output", "show"}, {id}, [=](Binding& b) -> BoundStep {
+      return [=, &b] {
+        b.watcher()(i, dynamic ? b.dynamic(id) : Tensor::Borrow(type, shape, b.pointer(id)));
+        return absl::OkStatus();
+      };
+    });
+    ChangeUses(value, -1);
+  }
   return absl::OkStatus();
 }
 
@@ -443,6 +471,11 @@ absl::StatusOr<std::unique_ptr<Program>> ProgramBuilder::Build() {
   }
   HT_RETURN_IF_ERROR(LowerUnits(graph));
   for (const Value* v : graph.outputs()) {
+    if (options_.show_outputs) {
+      // Inputs, constants, and what nothing but the graph's end wanted on its own.
+      HT_RETURN_IF_ERROR(ShowIfOutput(v));
+      continue;
+    }
     ProgramOutput out;
     HT_ASSIGN_OR_RETURN(out.buffer, FetchPlain(v));
     out.dynamic = dynamic_.contains(v);

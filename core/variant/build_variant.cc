@@ -44,7 +44,7 @@ class Builder {
     built_.graph = fp32_.Clone();
     HT_RETURN_IF_ERROR(PrepareForQuantization(built_.graph, built_.spec));
     RangeMap ranges;
-    if (built_.spec.activations == ActivationMode::kStatic) {
+    if (IsStatic()) {
       HT_ASSIGN_OR_RETURN(ranges, CalibrateRanges());
     }
     HT_RETURN_IF_ERROR(QuantizeIt(ranges));
@@ -75,16 +75,24 @@ class Builder {
     return [=, this](int done, int total) { return Tell(stage, from, to, done, total); };
   }
 
+  bool IsStatic() const { return built_.spec.activations == ActivationMode::kStatic; }
+  // Ranges come from generated samples even where there are real ones to compare with.
+  bool IsSynthetic() const { return built_.spec.calibration_set == kSyntheticSet; }
   bool HasCalibration() const {
     return options_.samples != nullptr && !options_.samples->samples.empty();
   }
 
   absl::Status PrepareSamples() {
-    if (built_.spec.activations == ActivationMode::kStatic && !HasCalibration()) {
+    if (IsStatic() && !HasCalibration() && !IsSynthetic()) {
       return absl::FailedPreconditionError(
           absl::StrCat("build of '", built_.spec.ToString(),
-                       "': static int8 needs calibration samples, got none; upload some or use "
-                       "dynamic"));
+                       "': static int8 needs calibration samples, got none; upload some, use "
+                       "dynamic, or make do with calib=",
+                       kSyntheticSet));
+    }
+    if (!HasCalibration() || IsSynthetic()) {
+      HT_ASSIGN_OR_RETURN(const Signature signature, SignatureOf(fp32_));
+      HT_ASSIGN_OR_RETURN(generated_, GenerateSamples(signature, kGeneratedSamples));
     }
     if (HasCalibration()) {
       samples_ = &options_.samples->samples;
@@ -93,8 +101,6 @@ class Builder {
                                                  samples_->size(), " samples)");
       return absl::OkStatus();
     }
-    HT_ASSIGN_OR_RETURN(const Signature signature, SignatureOf(fp32_));
-    HT_ASSIGN_OR_RETURN(generated_, GenerateSamples(signature, kGeneratedSamples));
     samples_ = &generated_.samples;
     count_ = kGeneratedSamples;
     built_.report.sample_source =
@@ -106,10 +112,21 @@ class Builder {
   // One thread, whatever `threads` says: how sums are split among threads may change the last bits
   // of a range, and the variant's bytes must not depend on that.
   absl::StatusOr<RangeMap> CalibrateRanges() {
-    const GraphRunner runner =
-        options_.runner ? options_.runner : PlanRunner(1, options_.cancelled);
-    return Calibrate(built_.graph, ValuesToCalibrate(built_.graph, built_.spec), *samples_, runner,
-                     Teller("calibrate", 0, 0.4));
+    const GraphWatcher watcher =
+        options_.runner ? WatcherOf(options_.runner) : PlanWatcher(1, options_.cancelled);
+    const std::vector<std::string> names = ValuesToCalibrate(built_.graph, built_.spec);
+    const CalibrationChoice choice = ChoiceFor(built_.spec);
+    const SampleSet& set = IsSynthetic() ? generated_ : *options_.samples;
+    CachedCalibration cached;
+    if (!set.digest.empty() && !options_.graph_digest.empty()) {
+      const auto key = [&](absl::string_view stage) {
+        return CalibrationKey(stage, options_.graph_digest, set.digest, IsaClass(options_.features),
+                              choice, names);
+      };
+      cached = {options_.calibration_cache, key("ranges"), key("progress")};
+    }
+    return CalibrateCached(cached, built_.graph, names, set.samples, choice, watcher,
+                           Teller("calibrate", 0, 0.4));
   }
 
   absl::Status QuantizeIt(const RangeMap& ranges) {
@@ -191,6 +208,12 @@ class Builder {
         r.warnings.push_back(absl::StrCat(Describe(*c.node), " stays f32: ", c.reason));
       }
     }
+    if (IsStatic() && IsSynthetic()) {
+      r.warnings.push_back(
+          "activation ranges come from GENERATED samples: real data may lie far beyond them; "
+          "upload "
+          "calibration samples");
+    }
     if (r.sample_count == 0) return;
     if (!HasCalibration()) {
       r.warnings.push_back(
@@ -251,6 +274,7 @@ class Builder {
 
 QuantSpec ResolveSpec(QuantSpec spec, bool has_samples) {
   if (!IsInteger(spec.weights) || spec.activations != ActivationMode::kAuto) return spec;
+  has_samples |= spec.calibration_set == kSyntheticSet;
   if (spec.weights != WeightType::kI8) {
     spec.activations = ActivationMode::kWeightOnly;
   } else {

@@ -12,6 +12,7 @@
 #include "core/graph/graph.h"
 #include "core/quant/quant_spec.h"
 #include "core/tensor/tensor.h"
+#include "core/variant/calibration.h"
 #include "core/variant/graph_runner.h"
 #include "core/variant/report.h"
 
@@ -38,11 +39,18 @@ struct Progress {
   int nodes_total = 0;
 };
 
+// The name of a calibration set that needs no upload: generated samples, for lack of better ones.
+inline constexpr char kSyntheticSet[] = "synthetic";
+
 struct BuildOptions {
   CpuFeatures features = DetectCpuFeatures();
   int threads = 1;
   const SampleSet* samples = nullptr;  // null: generated ones, and the report says so
-  int max_report_samples = 64;         // compared against fp32 (calibration uses all)
+  // Ranges of earlier builds, see calibration.h; null: every build calibrates. Used where the graph
+  // and the samples have digests.
+  const CalibrationCache* calibration_cache = nullptr;
+  std::string graph_digest;     // of `graph`'s file; empty: unknown
+  int max_report_samples = 64;  // compared against fp32 (calibration uses all)
   bool measure_latency = true;
   std::function<void(const Progress&)> progress;  // may be empty
   std::function<bool()> cancelled;                // polled between steps; may be empty
@@ -55,7 +63,8 @@ struct BuiltVariant {
   VariantReport report;
 };
 
-// The spec that will really be built: kAuto becomes static with samples and dynamic without.
+// The spec that will really be built: kAuto becomes static with samples (or calib=synthetic) and
+// dynamic without.
 QuantSpec ResolveSpec(QuantSpec spec, bool has_samples);
 
 // Requires: `graph` went through PortablePasses. Sets the calling thread's intra-op threads.

@@ -7,12 +7,19 @@
 #include "core/exec/plan.h"
 
 namespace halftone {
+namespace {
 
-GraphRunner PlanRunner(int threads, std::function<bool()> cancelled) {
-  const auto stop = [cancelled = std::move(cancelled)] {
+std::function<absl::Status()> StopWhen(std::function<bool()> cancelled) {
+  return [cancelled = std::move(cancelled)] {
     return cancelled && cancelled() ? absl::CancelledError("the run was cancelled")
                                     : absl::OkStatus();
   };
+}
+
+}  // namespace
+
+GraphRunner PlanRunner(int threads, std::function<bool()> cancelled) {
+  const auto stop = StopWhen(std::move(cancelled));
   return [threads, stop](Graph graph) -> absl::StatusOr<RunnableGraph> {
     SetIntraOpThreads(threads);
     // Inputs of few shapes come here; what is measured is one specialisation.
@@ -27,6 +34,32 @@ GraphRunner PlanRunner(int threads, std::function<bool()> cancelled) {
               const PlanMemory memory = plan->memory();
               return memory.weight_bytes + memory.packed_bytes;
             }};
+  };
+}
+
+GraphWatcher PlanWatcher(int threads, std::function<bool()> cancelled) {
+  const auto stop = StopWhen(std::move(cancelled));
+  return [threads, stop](Graph graph) -> absl::StatusOr<WatchableGraph> {
+    SetIntraOpThreads(threads);
+    HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
+                        Plan::Create(std::move(graph), {.threads = threads, .show_outputs = true}));
+    auto context = std::make_shared<Context>(std::move(plan));
+    return WatchableGraph{
+        [context, stop](absl::Span<const Tensor> inputs, const OutputWatcher& show) {
+          return context->Watch(inputs, show, stop);
+        }};
+  };
+}
+
+GraphWatcher WatcherOf(GraphRunner runner) {
+  return [runner = std::move(runner)](Graph graph) -> absl::StatusOr<WatchableGraph> {
+    HT_ASSIGN_OR_RETURN(RunnableGraph ready, runner(std::move(graph)));
+    return WatchableGraph{[run = std::move(ready.run)](absl::Span<const Tensor> inputs,
+                                                       const OutputWatcher& show) -> absl::Status {
+      HT_ASSIGN_OR_RETURN(const std::vector<Tensor> outputs, run(inputs));
+      for (size_t i = 0; i < outputs.size(); ++i) show(static_cast<int>(i), outputs[i]);
+      return absl::OkStatus();
+    }};
   };
 }
 

@@ -24,9 +24,21 @@ struct RunnableGraph {
 
 using GraphRunner = std::function<absl::StatusOr<RunnableGraph>(Graph)>;
 
+// Sees output `index` of a graph; the value is gone when it returns.
+using OutputWatcher = std::function<void(int index, const Tensor& value)>;
+// A graph whose outputs are shown while it runs and then forgotten. Thread-compatible.
+struct WatchableGraph {
+  std::function<absl::Status(absl::Span<const Tensor> inputs, const OutputWatcher&)> run;
+};
+using GraphWatcher = std::function<absl::StatusOr<WatchableGraph>(Graph)>;
+
 // Plan and Context. Sets the intra-op threads of the thread that calls it. A run ends with
 // CANCELLED once `cancelled`, if given, says so.
 GraphRunner PlanRunner(int threads, std::function<bool()> cancelled = nullptr);
+// The same for watching: memory for what a run needs at a time, however many outputs there are.
+GraphWatcher PlanWatcher(int threads, std::function<bool()> cancelled = nullptr);
+// Shows what a runner returns: holds all outputs of a run at once.
+GraphWatcher WatcherOf(GraphRunner runner);
 
 }  // namespace halftone
 

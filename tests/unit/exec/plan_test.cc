@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "core/ops/evaluate.h"
 #include "tests/testing/random_tensor.h"
 #include "tests/testing/status_matchers.h"
@@ -178,6 +179,65 @@ TEST(Plan, OutputsThatAreInputsOrConstants) {
   EXPECT_EQ(out[0].ToString(), "f32[2] {1, 2}");
   EXPECT_EQ(out[1].ToString(), "f32[1] {5}");
   EXPECT_EQ(out[2].ToString(), "f32[2] {1, 2}");
+}
+
+TEST(Plan, ShowsEachOutputOnceAndAsRunReturnsIt) {
+  Graph g = SmallNet();
+  g.AddOutput(g.FindValue("c"));  // inside of what would be fused
+  g.AddOutput(g.FindValue("p"));
+  g.AddOutput(g.inputs()[0]);
+  HT_ASSERT_OK_AND_ASSIGN(auto returned, Plan::Create(g.Clone(), {}));
+  HT_ASSERT_OK_AND_ASSIGN(auto shown, Plan::Create(std::move(g), {.show_outputs = true}));
+  Context run(returned), watch(shown);
+  for (const Shape& shape : {Shape{1, 3, 8, 8}, Shape{4, 3, 9, 7}, Shape{1, 3, 8, 8}}) {
+    const Tensor x = RandomF32(shape, 5);
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, run.Run({x}));
+    std::vector<int> times(want.size());
+    HT_ASSERT_OK(watch.Watch({x}, [&](int i, const Tensor& value) {
+      ++times[i];
+      EXPECT_EQ(value.shape(), want[i].shape()) << "output " << i;
+      EXPECT_EQ(value.bytes(), want[i].bytes()) << "output " << i;
+    }));
+    EXPECT_EQ(times, std::vector<int>(want.size(), 1));
+  }
+}
+
+// A chain of activations of 1 MB each, all of them outputs.
+TEST(Plan, ShownOutputsShareTheirMemory) {
+  Graph g("chain");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{1, 16, 128, 128}});
+  for (int i = 0; i < 12; ++i) {
+    const char* op = i % 2 == 0 ? "Relu" : "Sigmoid";
+    x = g.AddNode({.op = op, .inputs = {x}, .outputs = {absl::StrCat("v", i)}})->output(0);
+    g.AddOutput(x);
+  }
+  HT_ASSERT_OK(InferShapes(g));
+  const Tensor in = RandomF32({1, 16, 128, 128}, 3);
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, EvaluateGraph(g, {in}));
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {.show_outputs = true}));
+  Context context(plan);
+  int seen = 0;
+  HT_ASSERT_OK(context.Watch({in}, [&](int i, const Tensor& value) {
+    ++seen;
+    EXPECT_LE(Disagreement(value, want[i], kAccumulate), 1) << "output " << i;
+  }));
+  EXPECT_EQ(seen, 12);
+  EXPECT_LT(context.arena_bytes(), 3 << 19);
+}
+
+TEST(Plan, ShowsOutputsWhoseShapeOnlyTheRunKnows) {
+  Graph g("data dependent");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{4}});
+  g.AddOutput(g.AddNode({.op = "NonZero", .inputs = {x}, .outputs = {"where"}})->output(0));
+  HT_ASSERT_OK(InferShapes(g));
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {.show_outputs = true}));
+  Context context(plan);
+  Shape where;
+  HT_ASSERT_OK(context.Watch({Tensor::Of<float>({4}, {0, 5, 0, 7})},
+                             [&](int, const Tensor& t) { where = ToInt64s(t).value(); }));
+  EXPECT_EQ(where, (Shape{1, 3}));
 }
 
 }  // namespace

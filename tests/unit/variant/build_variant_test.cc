@@ -238,5 +238,53 @@ TEST(PlanVariant, NamesRisksAndWhatIsNotAvailable) {
   EXPECT_THAT(grouped.unsupported, ElementsAre(HasSubstr("per-group")));
 }
 
+TEST(BuildVariant, RemembersRangesAndBuildsTheSameFromThem) {
+  const Graph fp32 = ClassifierNet();
+  const SampleSet samples = RealSamples(6);
+  std::map<std::string, std::string> memory;
+  int found = 0;
+  const CalibrationCache cache{
+      .find = [&](const std::string& key) -> std::optional<std::string> {
+        if (!memory.contains(key)) return std::nullopt;
+        ++found;
+        return memory.at(key);
+      },
+      .put = [&](const std::string& key,
+                 absl::string_view value) { memory[key] = std::string(value); }};
+  std::vector<std::string> dumps;
+  for (const char* digest : {"g1", "g1", "g2", ""}) {
+    HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, BuildVariant(fp32, Spec("int8"),
+                                                                   {.features = kVnni,
+                                                                    .samples = &samples,
+                                                                    .calibration_cache = &cache,
+                                                                    .graph_digest = digest,
+                                                                    .runner = ReferenceRunner()}));
+    dumps.push_back(built.graph.Dump());
+  }
+  EXPECT_EQ(found, 1);
+  EXPECT_EQ(memory.size(), 2u);
+  EXPECT_THAT(dumps, testing::Each(dumps[0]));
+}
+
+TEST(BuildVariant, SyntheticSamplesDoWhereThereAreNoneAndTheReportSaysSo) {
+  const Graph fp32 = ClassifierNet();
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "int8/calib=synthetic", nullptr));
+  EXPECT_EQ(built.spec.activations, ActivationMode::kStatic);
+  EXPECT_THAT(built.report.warnings,
+              Contains(StartsWith("activation ranges come from GENERATED samples")));
+  EXPECT_GT(built.report.sqnr_db, 25);
+}
+
+TEST(BuildVariant, SyntheticRangesAreComparedOnRealSamples) {
+  const Graph fp32 = ClassifierNet();
+  SampleSet loud = RealSamples(6);  // far beyond what is generated
+  for (auto& sample : loud.samples) {
+    for (float& v : sample[0].mutable_data<float>()) v *= 50;
+  }
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "int8/calib=synthetic", &loud));
+  EXPECT_EQ(built.report.sample_source, "calibration set 'real' (6 samples)");
+  EXPECT_LT(built.report.sqnr_db, 10);
+}
+
 }  // namespace
 }  // namespace halftone
