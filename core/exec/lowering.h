@@ -17,6 +17,7 @@
 #include "core/exec/fusion.h"
 #include "core/exec/program.h"
 #include "core/exec/weight_store.h"
+#include "core/ops/op_def.h"
 
 namespace halftone {
 
@@ -66,6 +67,9 @@ class ProgramBuilder {
   const LoweringOptions& options() const { return options_; }
   WeightStore& weights() { return weights_; }
   const Graph& graph() const { return *graph_; }  // the one being lowered, maybe a nested one
+
+  // What the node's inference saw: for readers of arguments (core/ops/known_arguments.h).
+  InferContext Arguments(const Node& node) const;
 
   // --- shapes ---
   // Requires: the value is static (see IsStatic).

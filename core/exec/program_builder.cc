@@ -32,6 +32,11 @@ ProgramBuilder::ProgramBuilder(Graph graph, const LoweringOptions& options, Weig
   graph_ = &program_->graph;
 }
 
+InferContext ProgramBuilder::Arguments(const Node& node) const {
+  std::vector<const Value*> inputs(node.inputs().begin(), node.inputs().end());
+  return InferContext(node, graph_->opset(), std::move(inputs));
+}
+
 Shape ProgramBuilder::ShapeOf(const Value* value) const {
   const auto shape = Concrete(value->type().shape);
   CHECK(shape.has_value()) << value->name();

@@ -7,6 +7,7 @@
 #include "core/ops/eval_util.h"
 #include "core/ops/families.h"
 #include "core/ops/infer_util.h"
+#include "core/ops/known_arguments.h"
 
 namespace halftone {
 namespace {
@@ -90,6 +91,13 @@ absl::StatusOr<IntsArgument> AxesOf(const Context& c) {
 // No axes mean all of them, or none with noop_with_empty_axes.
 bool ReducesNothing(const Attributes& a) { return a.Int("noop_with_empty_axes", 0) != 0; }
 
+// One flag per dimension. Requires: axes in [-rank, rank).
+std::vector<bool> Flags(const Attributes& a, const Shape& axes, int64_t rank) {
+  std::vector<bool> reduced(rank, axes.empty() && !ReducesNothing(a));
+  for (const int64_t axis : axes) reduced[Axis(axis, rank)] = true;
+  return reduced;
+}
+
 absl::Status InferReduce(InferContext& c) {
   const bool keep = c.attributes().Int("keepdims", 1) != 0;
   HT_ASSIGN_OR_RETURN(const IntsArgument axes, AxesOf(c));
@@ -104,12 +112,12 @@ absl::Status InferReduce(InferContext& c) {
     }
     return absl::OkStatus();
   }
-  HT_ASSIGN_OR_RETURN(const Shape reduced,
-                      NormalizeAxes(c, axes.values, static_cast<int64_t>(x->size())));
-  const bool all = reduced.empty() && !ReducesNothing(c.attributes());
+  const int64_t rank = static_cast<int64_t>(x->size());
+  HT_ASSIGN_OR_RETURN(const Shape named, NormalizeAxes(c, axes.values, rank));
+  const std::vector<bool> reduced = Flags(c.attributes(), named, rank);
   Dims out;
-  for (int64_t i = 0; i < static_cast<int64_t>(x->size()); ++i) {
-    if (!all && !std::binary_search(reduced.begin(), reduced.end(), i)) {
+  for (int64_t i = 0; i < rank; ++i) {
+    if (!reduced[i]) {
       out.push_back((*x)[i]);
     } else if (keep) {
       out.push_back(1);
@@ -128,8 +136,7 @@ struct Reduction {
 absl::StatusOr<Reduction> ReductionOf(const EvalContext& c) {
   const Shape& shape = c.input(0).shape();
   HT_ASSIGN_OR_RETURN(const IntsArgument axes, AxesOf(c));
-  std::vector<bool> reduced(shape.size(), axes.values.empty() && !ReducesNothing(c.attributes()));
-  for (const int64_t a : axes.values) reduced[Axis(a, c.input(0).rank())] = true;
+  const std::vector<bool> reduced = Flags(c.attributes(), axes.values, c.input(0).rank());
   Reduction out;
   out.nothing = axes.values.empty() && ReducesNothing(c.attributes());
   out.strides.assign(shape.size(), 0);
@@ -325,5 +332,14 @@ constexpr auto kRows = [] {
 }  // namespace
 
 absl::Span<const OpDef> ReduceOps() { return kRows; }
+
+absl::StatusOr<std::optional<std::vector<bool>>> ReducedDimensions(const InferContext& c,
+                                                                   const Shape& shape) {
+  const int64_t rank = static_cast<int64_t>(shape.size());
+  HT_ASSIGN_OR_RETURN(const IntsArgument axes, AxesOf(c));
+  if (!axes.absent() && !axes.known()) return std::optional<std::vector<bool>>();
+  HT_ASSIGN_OR_RETURN(const Shape named, NormalizeAxes(c, axes.values, rank));
+  return std::optional(Flags(c.attributes(), named, rank));
+}
 
 }  // namespace halftone

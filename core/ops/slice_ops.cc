@@ -6,6 +6,7 @@
 #include "core/ops/eval_util.h"
 #include "core/ops/families.h"
 #include "core/ops/infer_util.h"
+#include "core/ops/known_arguments.h"
 
 namespace halftone {
 namespace {
@@ -34,12 +35,7 @@ absl::StatusOr<SliceArguments> ReadSlice(const Context& c) {
   return s;
 }
 
-// One axis: `count` elements from `start`, `step` apart.
-struct SliceAxis {
-  int64_t start = 0, step = 1, count = 0;
-};
-
-SliceAxis ClampSlice(int64_t start, int64_t end, int64_t step, int64_t size) {
+SlicedAxis ClampSlice(int64_t axis, int64_t start, int64_t end, int64_t step, int64_t size) {
   // Steps beyond the size select one element; keeping them small keeps the arithmetic defined.
   step = std::clamp(step, -size - 1, size + 1);
   if (start < 0) start += size;
@@ -47,11 +43,11 @@ SliceAxis ClampSlice(int64_t start, int64_t end, int64_t step, int64_t size) {
   if (step > 0) {
     start = std::clamp<int64_t>(start, 0, size);
     end = std::clamp<int64_t>(end, 0, size);
-    return {start, step, std::max<int64_t>(0, (end - start + step - 1) / step)};
+    return {axis, start, step, std::max<int64_t>(0, (end - start + step - 1) / step)};
   }
   start = std::clamp<int64_t>(start, -1, size - 1);
   end = std::clamp<int64_t>(end, -1, size - 1);
-  return {start, step, std::max<int64_t>(0, (start - end - step - 1) / -step)};
+  return {axis, start, step, std::max<int64_t>(0, (start - end - step - 1) / -step)};
 }
 
 // The named axes (all of the first ones without names), normalised, in the order of starts.
@@ -82,10 +78,20 @@ absl::StatusOr<Shape> SliceAxes(const Context& c, const SliceArguments& s, int64
   return axes;
 }
 
+// Requires: everything is known; axes as SliceAxes returns them.
+std::vector<SlicedAxis> Resolve(const SliceArguments& s, const Shape& axes, const Shape& shape) {
+  std::vector<SlicedAxis> out;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    out.push_back(ClampSlice(axes[i], s.starts.values[i], s.ends.values[i],
+                             s.steps.absent() ? 1 : s.steps.values[i], shape[axes[i]]));
+  }
+  return out;
+}
+
 void SliceElements(InferContext& c, int64_t start, int64_t end, int64_t step) {
   const std::optional<Elements> in = c.elements(0);
   if (!in.has_value()) return;
-  const SliceAxis s = ClampSlice(start, end, step, static_cast<int64_t>(in->size()));
+  const SlicedAxis s = ClampSlice(0, start, end, step, static_cast<int64_t>(in->size()));
   Elements out;
   for (int64_t i = 0; i < s.count; ++i) out.push_back((*in)[s.start + i * s.step]);
   c.set_elements(0, std::move(out));
@@ -121,7 +127,7 @@ absl::Status InferSlice(InferContext& c) {
     const int64_t start = s.starts.values[i], end = s.ends.values[i];
     const int64_t step = s.steps.absent() ? 1 : s.steps.values[i];
     if (d.known()) {
-      d = ClampSlice(start, end, step, d.value).count;
+      d = ClampSlice(axes[i], start, end, step, d.value).count;
     } else if (start != 0 || end < (int64_t{1} << 31) - 1 || step != 1) {
       d = Dim();
     }
@@ -141,11 +147,9 @@ absl::Status EvalSlice(EvalContext& c) {
   HT_ASSIGN_OR_RETURN(const Shape axes, SliceAxes(c, s, x.rank()));
   Shape strides = RowMajorStrides(x.shape());
   int64_t first = 0;
-  for (size_t i = 0; i < axes.size(); ++i) {
-    const SliceAxis a = ClampSlice(s.starts.values[i], s.ends.values[i],
-                                   s.steps.absent() ? 1 : s.steps.values[i], x.dim(axes[i]));
-    first += a.start * strides[axes[i]];
-    strides[axes[i]] *= a.step;
+  for (const SlicedAxis& a : Resolve(s, axes, x.shape())) {
+    first += a.start * strides[a.axis];
+    strides[a.axis] *= a.step;
   }
   if (out->num_elements() == 0) return absl::OkStatus();
   return StridedCopy(c, x, first, out->shape(), strides, *out);
@@ -323,5 +327,15 @@ constexpr std::array kRows = {
 }  // namespace
 
 absl::Span<const OpDef> SliceOps() { return kRows; }
+
+absl::StatusOr<std::optional<std::vector<SlicedAxis>>> SlicedAxes(const InferContext& c,
+                                                                  const Shape& shape) {
+  HT_ASSIGN_OR_RETURN(const SliceArguments s, ReadSlice(c));
+  for (const IntsArgument* a : {&s.starts, &s.ends, &s.axes, &s.steps}) {
+    if (!a->absent() && !a->known()) return std::optional<std::vector<SlicedAxis>>();
+  }
+  HT_ASSIGN_OR_RETURN(const Shape axes, SliceAxes(c, s, static_cast<int64_t>(shape.size())));
+  return std::optional(Resolve(s, axes, shape));
+}
 
 }  // namespace halftone

@@ -1,12 +1,12 @@
 // Operators that move elements: views where strides say it all, otherwise copies.
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/copy.h"
 #include "core/exec/lower/arguments.h"
 #include "core/exec/lower/rules.h"
+#include "core/ops/known_arguments.h"
 #include "core/ops/random.h"
 
 namespace halftone {
@@ -200,34 +200,16 @@ absl::StatusOr<bool> LowerSlice(ProgramBuilder& b, const Unit& unit, std::string
   const Value* x = node.input(0);
   const Value* out = node.output(0);
   const Shape shape = b.ShapeOf(x);
-  const int64_t rank = static_cast<int64_t>(shape.size());
-  const auto starts = InputOrAttribute(node, 1, "starts");
-  auto axes =
-      node.input(1) != nullptr ? ConstantInts(node.input(3)) : InputOrAttribute(node, 3, "axes");
-  auto steps = ConstantInts(node.input(4));
-  if (!starts || !WholeBytes(x) || (node.input(3) != nullptr && !axes) ||
-      (node.input(4) != nullptr && !steps)) {
+  HT_ASSIGN_OR_RETURN(const auto axes, SlicedAxes(b.Arguments(node), shape));
+  if (!axes || !WholeBytes(x)) {
     *reason = "bounds are not constant";
     return false;
   }
-  if (!axes) {
-    axes.emplace(starts->size());
-    std::iota(axes->begin(), axes->end(), 0);
-  }
-  if (!steps) steps.emplace(starts->size(), 1);
   HT_ASSIGN_OR_RETURN(Source source, b.FetchStrided(x));
-  Shape& strides = source.view.strides;
-  const Shape steps_of = strides;
-  for (size_t i = 0; i < starts->size(); ++i) {
-    const int64_t axis = (*axes)[i] < 0 ? (*axes)[i] + rank : (*axes)[i];
-    const int64_t size = shape[axis];
-    // Longer steps select one element, too, and their products stay small.
-    const int64_t step = std::clamp((*steps)[i], -size - 1, size + 1);
-    int64_t start = (*starts)[i] < 0 ? (*starts)[i] + size : (*starts)[i];
-    start = std::clamp<int64_t>(start, 0, step > 0 ? size : std::max<int64_t>(size - 1, 0));
+  for (const SlicedAxis& a : *axes) {
     if (ElementCount(b.ShapeOf(out)) == 0) break;  // nothing is read
-    source.view.offset += start * steps_of[axis];
-    strides[axis] = steps_of[axis] * step;
+    source.view.offset += a.start * source.view.strides[a.axis];
+    source.view.strides[a.axis] *= a.step;
   }
   b.DefineView(out, source);
   return true;

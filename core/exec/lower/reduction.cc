@@ -5,26 +5,10 @@
 #include "core/exec/kernels/reduce.h"
 #include "core/exec/lower/arguments.h"
 #include "core/exec/lower/rules.h"
+#include "core/ops/known_arguments.h"
 
 namespace halftone {
 namespace {
-
-// Which dimensions disappear; nullopt when the axes are not constant.
-std::optional<std::vector<bool>> ReducedDimensions(const Node& node, size_t rank) {
-  std::optional<Shape> axes = InputOrAttribute(node, 1, "axes");
-  if (!axes && node.input(1) != nullptr) return std::nullopt;
-  if (!axes) axes.emplace();
-  const bool all = axes->empty() && node.attributes().Int("noop_with_empty_axes", 0) == 0;
-  std::vector<bool> reduced(rank, all);
-  for (const int64_t a : *axes) reduced[a < 0 ? a + static_cast<int64_t>(rank) : a] = true;
-  return reduced;
-}
-
-int64_t KeptElements(const Shape& shape, const std::vector<bool>& reduced) {
-  int64_t n = 1;
-  for (size_t i = 0; i < shape.size(); ++i) n *= reduced[i] ? 1 : shape[i];
-  return n;
-}
 
 // A channels-last tensor can be reduced as it is stored when the kept dimensions then come out in
 // their logical order, or are all there.
@@ -42,11 +26,9 @@ absl::StatusOr<bool> LowerReduce(ProgramBuilder& b, const Unit& unit, std::strin
   const Value* out = node.output(0);
   const Shape shape = b.ShapeOf(x), result_shape = b.ShapeOf(out);
   const ReduceFn run = FindReduce(node.op(), *x->type().type);
-  const auto reduced = ReducedDimensions(node, shape.size());
-  // Where `axes` is an input, an attribute of that name means nothing to inference.
-  if (run == nullptr || !reduced || ElementCount(shape) == 0 ||
-      ElementCount(result_shape) != KeptElements(shape, *reduced)) {
-    *reason = run == nullptr ? "no loop for this type" : "axes or shape";
+  HT_ASSIGN_OR_RETURN(const auto reduced, ReducedDimensions(b.Arguments(node), shape));
+  if (run == nullptr || !reduced || ElementCount(shape) == 0) {
+    *reason = run == nullptr ? "no loop for this type" : "axes or size";
     return false;
   }
   if (std::find(reduced->begin(), reduced->end(), true) == reduced->end() && !shape.empty()) {
