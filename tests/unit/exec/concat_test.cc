@@ -347,6 +347,35 @@ TEST(ConcatOfBuffers, HeadsOfADetectorWriteOneList) {
   EXPECT_EQ(Count(o, "Concat") + Count(o, "gather view"), 0) << Steps(o);
 }
 
+// What a branch collects holds a value from outside, which is read again after the If.
+TEST(ConcatOfBuffers, BranchesCollectWhatTheyCapture) {
+  for (const bool condition : {true, false}) {
+    const auto branch = [](const std::string& op, bool first) {
+      Graph b("branch");
+      b.opsets()[""] = 20;
+      Value* e = b.AddInput("e", F32({4, 8}));
+      Value* own = Apply(b, op, {Apply(b, "Neg", {e})});
+      b.AddOutput(Apply(b, "Tanh", {first ? Concat(b, {e, own}, 0) : Concat(b, {own, e}, 0)}));
+      return std::make_shared<const Graph>(std::move(b));
+    };
+    Graph g = NewGraph();
+    Value* c = g.AddInput("c", {DataType::kBool, Dims{}});
+    Value* e = Apply(g, "Exp", {g.AddInput("x", F32({4, 8}))});
+    Node* n = g.AddNode({.op = "If",
+                         .inputs = {c, e},
+                         .outputs = {"y"},
+                         .attributes = {{"then_branch", SubgraphPtr(branch("Exp", true))},
+                                        {"else_branch", SubgraphPtr(branch("Abs", false))}},
+                         .num_captures = 1});
+    g.AddOutput(Concat(g, {n->output(0), Apply(g, "Sqrt", {e})}, 0));
+    const Outcome o =
+        Compare(std::move(g), {Tensor::Scalar(condition), RandomF32({4, 8}, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << condition << "\n" << Steps(o);
+    EXPECT_FALSE(Uses(o, "reference")) << Steps(o);
+    EXPECT_EQ(Count(o, "Concat"), 2) << Steps(o);  // one branch has the value, the other copies it
+  }
+}
+
 // --- the plan ------------------------------------------------------------------------------------
 
 TEST(FindConcatSlices, NamesPartsThatNobodyCopiesOutAgain) {
