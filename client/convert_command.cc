@@ -97,6 +97,7 @@ v1::Report ToProto(const VariantReport& report) {
   *proto.mutable_fp32_latency() = duration(report.fp32_latency_seconds);
   proto.set_speedup_ratio(report.speedup);
   *proto.mutable_build_time() = duration(report.build_seconds);
+  for (const std::string& note : report.notes) proto.add_notes(note);
   for (const std::string& warning : report.warnings) proto.add_warnings(warning);
   return proto;
 }

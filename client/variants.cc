@@ -113,6 +113,7 @@ std::string ReportSummary(const v1::Report& report) {
   table.AddRow({"built in", absl::StrCat(FormatSeconds(Seconds(report.build_time())),
                                          " on a CPU of class ", report.isa_class())});
   std::string text = table.Text();
+  for (const std::string& note : report.notes()) absl::StrAppend(&text, "note: ", note, "\n");
   for (const std::string& warning : report.warnings())
     absl::StrAppend(&text, "warning: ", warning, "\n");
   return text;

@@ -419,6 +419,7 @@ void ToProto(const VariantReport& report, v1::Report& out) {
   ToProto(absl::Seconds(report.fp32_latency_seconds), *out.mutable_fp32_latency());
   out.set_speedup_ratio(report.speedup);
   ToProto(absl::Seconds(report.build_seconds), *out.mutable_build_time());
+  for (const std::string& note : report.notes) out.add_notes(Utf8(note));
   for (const std::string& warning : report.warnings) out.add_warnings(Utf8(warning));
 }
 

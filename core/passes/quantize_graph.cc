@@ -11,7 +11,7 @@
 #include "core/base/status_macros.h"
 #include "core/ops/registry.h"
 #include "core/passes/raise_opset.h"
-#include "core/passes/weight_narrower.h"
+#include "core/passes/rewrite_util.h"
 
 namespace halftone {
 namespace {
@@ -189,6 +189,25 @@ void SetOutputs(std::vector<NodeChoice>& choices, const ActivationPlan& plan) {
   }
 }
 
+// The value that the layer's input was before quantizing it put nodes in between.
+const Value* FloatInput(const Node& node) {
+  const Value* x = node.input(0);
+  while (x != nullptr && x->producer() != nullptr && IsQuantization(*x->producer())) {
+    x = x->producer()->input(0);
+  }
+  return x;
+}
+
+absl::Status TakeBackMeanError(Graph& graph, const NodeChoice& choice, WeightNarrower& narrower,
+                               const ChannelStatsMap& means) {
+  const Value* x = FloatInput(*choice.node);
+  const auto seen = x == nullptr ? means.end() : means.find(x->name());
+  if (seen == means.end() || choice.weight_input != 1) return absl::OkStatus();
+  HT_ASSIGN_OR_RETURN(const Tensor widened,
+                      narrower.Widened(*choice.node, choice.weight_input, choice.format));
+  return CorrectBias(graph, choice.node, widened, seen->second).status();
+}
+
 }  // namespace
 
 absl::Status PrepareForQuantization(Graph& graph, const QuantSpec& spec) {
@@ -240,14 +259,17 @@ absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantS
     }
     InsertDynamic(graph, nodes);
   }
-  WeightNarrower narrower(graph);
+  WeightNarrower narrower(graph, options.narrow);
   for (NodeChoice& c : choices) {
     if (c.format.type == WeightType::kF32) continue;
     if (c.moves_weights) {
       HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.NarrowThrough(c.node, c.weight_input, c.format));
-    } else {
-      HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.Narrow(c.node, c.weight_input, c.format));
+      continue;
     }
+    if (options.means != nullptr) {
+      HT_RETURN_IF_ERROR(TakeBackMeanError(graph, c, narrower, *options.means));
+    }
+    HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.Narrow(c.node, c.weight_input, c.format));
   }
   HT_RETURN_IF_ERROR(graph.SortTopologically());
   graph.RemoveUnused();

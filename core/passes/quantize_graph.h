@@ -17,8 +17,10 @@
 
 #include "absl/status/statusor.h"
 #include "core/graph/graph.h"
+#include "core/passes/accuracy.h"
 #include "core/passes/quantize_activations.h"
 #include "core/passes/quantize_weights.h"
+#include "core/passes/weight_narrower.h"
 #include "core/quant/quant_spec.h"
 
 namespace halftone {
@@ -39,6 +41,9 @@ struct QuantizeOptions {
   // Symmetric weights in [-63, 63] for integer arithmetic that sums pairs of products in 16 bits.
   bool reduce_weight_range = false;
   const RangeMap* ranges = nullptr;  // static int8: required
+  NarrowFn narrow;                   // how weights are rounded; empty: to the nearest
+  // By name of a layer's input: where given, biases take back what rounding does to means.
+  const ChannelStatsMap* means = nullptr;
 };
 
 // Raises the opset to what the spec's operators need, removes what is unused, sorts the graph.

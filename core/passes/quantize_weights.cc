@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -89,9 +90,57 @@ class ScaleGroups {
 
 // --- the numbers of one group -----------------------------------------------------------------
 
+// Where the codes of a format lie.
+struct CodeRange {
+  int32_t low, high;
+};
+CodeRange CodesOf(const WeightFormat& format, const IntegerRow& row) {
+  if (format.scheme == QuantScheme::kAffine || IsPackedBits(format.type))
+    return {row.low, row.high};
+  const int32_t limit = format.limit != 0 ? format.limit : row.high - row.middle;
+  return {row.middle - limit, row.middle + limit};
+}
+
+// Scales cover the range.
+QParams QuantizeRange(absl::Span<const float> w, const WeightFormat& format, const IntegerRow& row,
+                      const ValueRange& range, absl::Span<int32_t> q) {
+  const CodeRange codes = CodesOf(format, row);
+  QParams p;
+  if (format.scheme == QuantScheme::kAffine) {
+    p = AffineQParams(range, codes.low, codes.high);
+  } else {
+    const float largest = std::max(std::abs(range.min), std::abs(range.max));
+    p = {SymmetricQParams(largest, codes.high - row.middle).scale, row.middle};
+  }
+  QuantizeBetween(w, p, codes.low, codes.high, q);
+  return p;
+}
+
+// Scales cover the part of the range that loses least.
+QParams BestClip(absl::Span<const float> w, const WeightFormat& format, const IntegerRow& row,
+                 const ValueRange& range, absl::Span<int32_t> q) {
+  constexpr int kSteps = 20, kLargestCut = 12;  // of 20: down to 40 % of the range
+  double least = std::numeric_limits<double>::infinity();
+  int best = 0;
+  for (int cut = 0; cut <= kLargestCut; ++cut) {
+    const float part = 1.0f - static_cast<float>(cut) / kSteps;
+    const QParams p = QuantizeRange(w, format, row, {range.min * part, range.max * part}, q);
+    double error = 0;
+    for (size_t i = 0; i < w.size(); ++i) {
+      const double e = static_cast<double>(p.scale) * (q[i] - p.zero_point) - w[i];
+      error += e * e;
+    }
+    if (error >= least) continue;
+    least = error;
+    best = cut;
+  }
+  const float part = 1.0f - static_cast<float>(best) / kSteps;
+  return QuantizeRange(w, format, row, {range.min * part, range.max * part}, q);
+}
+
 // Writes the codes of values that share a scale.
 QParams QuantizeGroup(absl::Span<const float> w, const WeightFormat& format, const IntegerRow& row,
-                      absl::Span<int32_t> q, std::vector<int8_t>& small) {
+                      bool clip, absl::Span<int32_t> q, std::vector<int8_t>& small) {
   if (IsPackedBits(format.type)) {
     small.resize(w.size());
     const bool ternary = format.type == WeightType::kTernary;
@@ -103,16 +152,7 @@ QParams QuantizeGroup(absl::Span<const float> w, const WeightFormat& format, con
   }
   ValueRange range;
   for (const float v : w) range.Include({v, v});
-  if (format.scheme == QuantScheme::kAffine) {
-    const QParams p = AffineQParams(range, row.low, row.high);
-    QuantizeBetween(w, p, row.low, row.high, q);
-    return p;
-  }
-  const int32_t limit = format.limit != 0 ? format.limit : row.high - row.middle;
-  const float largest = std::max(std::abs(range.min), std::abs(range.max));
-  const QParams p{SymmetricQParams(largest, limit).scale, row.middle};
-  QuantizeBetween(w, p, row.middle - limit, row.middle + limit, q);
-  return p;
+  return clip ? BestClip(w, format, row, range, q) : QuantizeRange(w, format, row, range, q);
 }
 
 bool StoresZeroPoint(const WeightFormat& format, const IntegerRow& row) {
@@ -189,15 +229,17 @@ absl::StatusOr<Tensor> InStoredOrder(const Tensor& w, const WeightFormat& format
   return w;
 }
 
-absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& weights, const WeightFormat& format) {
-  const IntegerRow& row = RowOf(format.type);
-  HT_ASSIGN_OR_RETURN(const Tensor w, InStoredOrder(weights, format));
-  const ScaleGroups groups(w.shape(), format);
-  NarrowWeights out{.shape = weights.shape()};
-  HT_ASSIGN_OR_RETURN(out.scale, Tensor::Create(DataType::kF32, groups.scale_shape()));
-  const absl::Span<const float> from = w.data<float>();
-  const absl::Span<float> scales = out.scale.mutable_data<float>();
-  std::vector<int32_t> q(from.size()), zeros(scales.size());
+// Codes of a whole tensor in the stored order.
+struct Codes {
+  std::vector<int32_t> q;         // one per weight
+  std::vector<QParams> params;    // one per scale
+  std::vector<int32_t> scale_of;  // index into params per weight; filled when asked for
+};
+
+Codes NearestCodes(absl::Span<const float> w, const ScaleGroups& groups, const WeightFormat& format,
+                   const IntegerRow& row, bool clip, bool with_scales) {
+  Codes out{.q = std::vector<int32_t>(w.size())};
+  if (with_scales) out.scale_of.resize(w.size());
   std::vector<float> values;
   std::vector<int32_t> codes;
   std::vector<int8_t> small;
@@ -205,19 +247,66 @@ absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& weights, const Weigh
     const ScaleGroup g = groups.group(i);
     values.clear();
     for (int64_t s = 0; s < g.strips; ++s) {
-      const float* strip = from.data() + g.start + s * g.strip_stride;
+      const float* strip = w.data() + g.start + s * g.strip_stride;
       for (int64_t k = 0; k < g.count; ++k) values.push_back(strip[k * g.step]);
     }
     codes.resize(values.size());
-    const QParams p = QuantizeGroup(values, format, row, absl::MakeSpan(codes), small);
-    scales[i] = p.scale;
-    zeros[i] = p.zero_point;
+    out.params.push_back(QuantizeGroup(values, format, row, clip, absl::MakeSpan(codes), small));
     for (int64_t s = 0, at = 0; s < g.strips; ++s) {
-      int32_t* strip = q.data() + g.start + s * g.strip_stride;
-      for (int64_t k = 0; k < g.count; ++k, ++at) strip[k * g.step] = codes[at];
+      const int64_t strip = g.start + s * g.strip_stride;
+      for (int64_t k = 0; k < g.count; ++k, ++at) {
+        out.q[strip + k * g.step] = codes[at];
+        if (with_scales) out.scale_of[strip + k * g.step] = static_cast<int32_t>(i);
+      }
     }
   }
-  HT_ASSIGN_OR_RETURN(out.stored, PackIntegers(q, format.type, w.shape()));
+  return out;
+}
+
+// Chooses the codes again, row by row of the layer, by what its outputs want.
+void RoundForOutputs(absl::Span<const float> w, const WeightFormat& format, const IntegerRow& row,
+                     const WeightRounding& rounding, Codes& codes) {
+  const Linear& layer = *rounding.layer;
+  const int64_t columns = layer.columns(), rows = layer.outputs / layer.groups;
+  const CodeRange range = CodesOf(format, row);
+  const RoundingGrid grid{.qmin = range.low, .qmax = range.high, .group = 1};
+  const size_t count = static_cast<size_t>(rows * columns);
+  std::vector<float> weights(count);
+  std::vector<QParams> params(count);
+  std::vector<int32_t> q(count);
+  std::vector<int64_t> place(count);
+  for (int64_t g = 0; g < layer.groups; ++g) {
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t r = g * rows + static_cast<int64_t>(i) / columns,
+                    c = static_cast<int64_t>(i) % columns;
+      place[i] = format.order == WeightOrder::kAsIs ? layer.IndexOf(r, c) : r * columns + c;
+      weights[i] = w[place[i]];
+      params[i] = codes.params[codes.scale_of[place[i]]];
+      q[i] = codes.q[place[i]];
+    }
+    const SecondMoment& h = (*rounding.moments)[g];
+    if (rounding.gptq) RoundGptq(weights, h, grid, params, absl::MakeSpan(q));
+    if (rounding.descent) RoundByDescent(weights, h, grid, params, absl::MakeSpan(q));
+    for (size_t i = 0; i < count; ++i) codes.q[place[i]] = q[i];
+  }
+}
+
+absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& weights, const WeightFormat& format,
+                                              const WeightRounding& rounding) {
+  const IntegerRow& row = RowOf(format.type);
+  HT_ASSIGN_OR_RETURN(const Tensor w, InStoredOrder(weights, format));
+  const ScaleGroups groups(w.shape(), format);
+  const bool by_outputs = rounding.moments != nullptr && format.type != WeightType::kBinary;
+  Codes codes = NearestCodes(w.data<float>(), groups, format, row, rounding.clip, by_outputs);
+  if (by_outputs) RoundForOutputs(w.data<float>(), format, row, rounding, codes);
+  NarrowWeights out{.shape = weights.shape()};
+  HT_ASSIGN_OR_RETURN(out.scale, Tensor::Create(DataType::kF32, groups.scale_shape()));
+  std::vector<int32_t> zeros;
+  for (size_t i = 0; i < codes.params.size(); ++i) {
+    out.scale.mutable_data<float>()[i] = codes.params[i].scale;
+    zeros.push_back(codes.params[i].zero_point);
+  }
+  HT_ASSIGN_OR_RETURN(out.stored, PackIntegers(codes.q, format.type, w.shape()));
   if (StoresZeroPoint(format, row)) {
     HT_ASSIGN_OR_RETURN(out.zero_point, PackIntegers(zeros, format.type, groups.scale_shape()));
   }
@@ -310,8 +399,9 @@ std::string WeightObstacle(const Tensor& weights, const WeightFormat& format) {
   return "";
 }
 
-absl::StatusOr<NarrowWeights> NarrowTheWeights(const Tensor& weights, const WeightFormat& format) {
-  if (IsInteger(format.type)) return QuantizeWeights(weights, format);
+absl::StatusOr<NarrowWeights> NarrowTheWeights(const Tensor& weights, const WeightFormat& format,
+                                               const WeightRounding& rounding) {
+  if (IsInteger(format.type)) return QuantizeWeights(weights, format, rounding);
   NarrowWeights out{.shape = weights.shape()};
   const DataType stored = format.type == WeightType::kF16 ? DataType::kF16 : DataType::kBF16;
   HT_ASSIGN_OR_RETURN(out.stored, Convert(weights, stored));

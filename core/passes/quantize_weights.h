@@ -6,10 +6,13 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/graph/graph.h"
+#include "core/passes/linear.h"
 #include "core/quant/quant_spec.h"
+#include "core/quant/rounding.h"
 #include "core/tensor/tensor.h"
 
 namespace halftone {
@@ -63,6 +66,18 @@ struct NarrowWeights {
   int64_t bytes() const;
 };
 
+// How the integers are chosen. Plain: scales cover the largest weight, each number is the nearest.
+struct WeightRounding {
+  // Scales that minimise the squared error over the group, found among shrunken ranges ("MSE" in
+  // Nagel et al. 2021, arXiv 2106.08295, section 2.2). Not for one and two bits, whose scales do.
+  bool clip = false;
+  // What the layer's inputs look like, one per group of its convolution; null: nothing is known.
+  // Columns must be at most kMaxRoundingColumns. Not for binary weights.
+  const std::vector<SecondMoment>* moments = nullptr;
+  const Linear* layer = nullptr;  // with moments: whose weights these are
+  bool gptq = false, descent = false;
+};
+
 // Why these weights cannot be stored like this ("… beyond 65504 …"); empty when they can.
 std::string WeightObstacle(const Tensor& weights, const WeightFormat& format);
 // Symmetric integers of the types i16, i8 and i4 lie around 0 without the most negative one
@@ -70,7 +85,8 @@ std::string WeightObstacle(const Tensor& weights, const WeightFormat& format);
 // One and two bits: core/quant/low_bit.h. Zero points are stored where they may differ from 0, and
 // for i8 without groups, where integer kernels of other runtimes ask for them.
 // Requires: f32 weights without an obstacle. ResourceExhausted when memory is short.
-absl::StatusOr<NarrowWeights> NarrowTheWeights(const Tensor& weights, const WeightFormat& format);
+absl::StatusOr<NarrowWeights> NarrowTheWeights(const Tensor& weights, const WeightFormat& format,
+                                               const WeightRounding& rounding = {});
 // The shape of the matrix in a row order; the shape itself as is.
 Shape StoredShape(absl::Span<const int64_t> shape, const WeightFormat& format);
 

@@ -131,13 +131,15 @@ int RequiredOpset(WeightType type, bool grouped) {
   return newer || grouped ? 21 : 13;
 }
 
-absl::StatusOr<WeightNarrower::Entry*> WeightNarrower::Store(Value* weights,
+absl::StatusOr<WeightNarrower::Entry*> WeightNarrower::Store(const Node& node, int index,
                                                              const WeightFormat& format) {
+  const Value* weights = node.input(index);
   const auto key = std::make_pair(weights->name(), format);
   const auto it = entries_.find(key);
   if (it != entries_.end()) return &it->second;
   Entry entry;
-  HT_ASSIGN_OR_RETURN(entry.narrow, NarrowTheWeights(weights->constant(), format));
+  HT_ASSIGN_OR_RETURN(entry.narrow, narrow_ ? narrow_(node, index, format)
+                                            : NarrowTheWeights(weights->constant(), format));
   const std::string suffix =
       IsInteger(format.type) ? "quantized" : std::string(Name(entry.narrow.stored.type()));
   entry.stored =
@@ -145,9 +147,15 @@ absl::StatusOr<WeightNarrower::Entry*> WeightNarrower::Store(Value* weights,
   return &(entries_[key] = std::move(entry));
 }
 
+absl::StatusOr<Tensor> WeightNarrower::Widened(const Node& node, int index,
+                                               const WeightFormat& format) {
+  HT_ASSIGN_OR_RETURN(const Entry* entry, Store(node, index, format));
+  return WidenWeights(entry->narrow, format);
+}
+
 absl::StatusOr<int64_t> WeightNarrower::Narrow(Node* node, int index, const WeightFormat& format) {
   Value* weights = node->input(index);
-  HT_ASSIGN_OR_RETURN(Entry* const entry, Store(weights, format));
+  HT_ASSIGN_OR_RETURN(Entry* const entry, Store(*node, index, format));
   if (entry->widened == nullptr) {
     entry->widened = Widener(graph_, weights->name(), entry->narrow, format).Widen(entry->stored);
   }
@@ -157,7 +165,7 @@ absl::StatusOr<int64_t> WeightNarrower::Narrow(Node* node, int index, const Weig
 
 absl::StatusOr<int64_t> WeightNarrower::NarrowThrough(Node* node, int index,
                                                       const WeightFormat& format) {
-  HT_ASSIGN_OR_RETURN(Entry* const entry, Store(node->input(index), format));
+  HT_ASSIGN_OR_RETURN(Entry* const entry, Store(*node, index, format));
   graph_.SetInput(node, index, entry->stored);
   Value* out = node->output(0);
   const std::string name = out->name();

@@ -4,6 +4,7 @@
 #define HALFTONE_CORE_PASSES_WEIGHT_NARROWER_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -13,6 +14,10 @@
 #include "core/passes/quantize_weights.h"
 
 namespace halftone {
+
+// The numbers that input `index` of a node gets.
+using NarrowFn =
+    std::function<absl::StatusOr<NarrowWeights>(const Node&, int index, const WeightFormat&)>;
 
 // Replaces constants by narrow ones and what widens them:
 //
@@ -24,7 +29,12 @@ namespace halftone {
 // Thread-compatible; belongs to one graph, whose opset must have these (see RequiredOpset).
 class WeightNarrower {
  public:
-  explicit WeightNarrower(Graph& graph) : graph_(graph) {}
+  // `narrow` chooses the numbers; NarrowTheWeights if empty.
+  explicit WeightNarrower(Graph& graph, NarrowFn narrow = nullptr)
+      : graph_(graph), narrow_(std::move(narrow)) {}
+
+  // What `node` will compute with after Narrow.
+  absl::StatusOr<Tensor> Widened(const Node& node, int index, const WeightFormat& format);
 
   // Makes `node` read its input `index` (an f32 constant) through the narrow form. Returns the
   // bytes that the stored form takes.
@@ -39,9 +49,10 @@ class WeightNarrower {
     Value* stored = nullptr;
     Value* widened = nullptr;  // made when first asked for
   };
-  absl::StatusOr<Entry*> Store(Value* weights, const WeightFormat& format);
+  absl::StatusOr<Entry*> Store(const Node& node, int index, const WeightFormat& format);
 
   Graph& graph_;
+  NarrowFn narrow_;
   std::map<std::pair<std::string, WeightFormat>, Entry> entries_;  // by name: stable order
 };
 

@@ -393,7 +393,10 @@ absl::Status ValidateActivations(const QuantSpec& s) {
   const bool may_be_static =
       s.activations == ActivationMode::kStatic || s.activations == ActivationMode::kAuto;
   if (!may_be_static) {
-    if (!s.calibration_set.empty()) return Contradiction(s, "a calibration set belongs to static");
+    if (!s.calibration_set.empty() && !UsesSamples(s)) {
+      return Contradiction(
+          s, "a calibration set belongs to static, or to techniques that use samples");
+    }
     if (s.calibration != CalibrationMethod::kMinMax) {
       return Contradiction(s, "a calibration method belongs to static");
     }
@@ -423,7 +426,6 @@ absl::Status ValidateTechniques(const QuantSpec& s) {
                                            " is switched to what its level says anyway"));
     }
   }
-  if (s.level != Level::kFast || !s.techniques.empty()) return NotYet(s, "levels above fast");
   if (s.policy != Policy::kSize) return NotYet(s, "the policy speed");
   if (s.compute != ComputeType::kAuto) return NotYet(s, "a compute type");
   return absl::OkStatus();
@@ -453,6 +455,16 @@ bool UsesType(const QuantSpec& spec, WeightType type) {
   const auto is = [type](const auto& item) { return item.second == type; };
   return spec.weights == type || absl::c_any_of(spec.op_overrides, is) ||
          absl::c_any_of(spec.node_overrides, is);
+}
+
+bool UsesSamples(const QuantSpec& spec) {
+  if (spec.activations == ActivationMode::kStatic || Uses(spec, Technique::kMixed)) return true;
+  if (!IsInteger(spec.weights)) return false;
+  for (const Technique t :
+       {Technique::kBiasCorrection, Technique::kSmooth, Technique::kGptq, Technique::kAdaRound}) {
+    if (Uses(spec, t)) return true;
+  }
+  return false;
 }
 
 bool UsesIntegerArithmetic(const QuantSpec& spec) {

@@ -118,6 +118,8 @@ bool Uses(const QuantSpec& spec, Technique technique);
 // True when some weights, overrides included, get this type.
 bool UsesType(const QuantSpec& spec, WeightType type);
 
+// True when the bytes of a variant depend on samples: static, and techniques that look at data.
+bool UsesSamples(const QuantSpec& spec);
 // Static or dynamic: products of integers, whose safe range depends on the CPU.
 bool UsesIntegerArithmetic(const QuantSpec& spec);
 

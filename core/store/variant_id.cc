@@ -50,7 +50,9 @@ absl::StatusOr<ResolvedVariant> ResolveVariant(absl::string_view model_digest,
     HT_RETURN_IF_ERROR(FindSet(sets, spec.calibration_set).status());
   out.spec = ResolveSpec(std::move(spec), /*has_samples=*/!sets.empty());
   std::string calibration_digest;
-  if (out.spec.activations == ActivationMode::kStatic) {
+  // Techniques do what they can without samples; static cannot.
+  const bool required = out.spec.activations == ActivationMode::kStatic;
+  if (required || (UsesSamples(out.spec) && !sets.empty())) {
     HT_ASSIGN_OR_RETURN(out.calibration, FindSet(sets, out.spec.calibration_set));
     calibration_digest = out.calibration->digest;
   }

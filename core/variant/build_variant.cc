@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -14,8 +15,9 @@
 #include "core/ops/evaluate.h"
 #include "core/passes/quantize_graph.h"
 #include "core/passes/weight_narrower.h"
-#include "core/variant/calibration.h"
 #include "core/variant/compare.h"
+#include "core/variant/mixed_precision.h"
+#include "core/variant/quantization_inputs.h"
 #include "core/variant/variant_layers.h"
 
 namespace halftone {
@@ -27,6 +29,9 @@ constexpr double kLowSqnrDb = 20;
 constexpr double kLowAgreement = 0.99;
 constexpr double kSlower = 0.97;  // below this the difference is not noise
 constexpr size_t kWorstLayers = 5;
+// What mixed precision asks for: answers that differ from the model's in fewer than one of a
+// hundred samples, and noise 30 dB below the signal.
+constexpr QualityTarget kBestQuality = {.min_sqnr_db = 30, .min_agreement = 0.99};
 
 // One build; the steps in order, sharing options and progress.
 class Builder {
@@ -41,13 +46,11 @@ class Builder {
   absl::StatusOr<BuiltVariant> Run() {
     const absl::Time start = absl::Now();
     HT_RETURN_IF_ERROR(PrepareSamples());
-    built_.graph = fp32_.Clone();
-    HT_RETURN_IF_ERROR(PrepareForQuantization(built_.graph, built_.spec));
-    RangeMap ranges;
-    if (IsStatic()) {
-      HT_ASSIGN_OR_RETURN(ranges, CalibrateRanges());
+    HT_RETURN_IF_ERROR(PrepareInputs());
+    if (Uses(built_.spec, Technique::kMixed) && HasCalibration()) {
+      HT_RETURN_IF_ERROR(ChooseMixedPrecision());
     }
-    HT_RETURN_IF_ERROR(QuantizeIt(ranges));
+    HT_RETURN_IF_ERROR(QuantizeIt());
     HT_RETURN_IF_ERROR(Measure());
     AddWarnings();
     built_.report.build_seconds = absl::ToDoubleSeconds(absl::Now() - start);
@@ -109,33 +112,69 @@ class Builder {
     return absl::OkStatus();
   }
 
-  // One thread, whatever `threads` says: how sums are split among threads may change the last bits
-  // of a range, and the variant's bytes must not depend on that.
-  absl::StatusOr<RangeMap> CalibrateRanges() {
-    const GraphWatcher watcher =
+  absl::Status PrepareInputs() {
+    source_.watcher =
         options_.runner ? WatcherOf(options_.runner) : PlanWatcher(1, options_.cancelled);
-    const std::vector<std::string> names = ValuesToCalibrate(built_.graph, built_.spec);
-    const CalibrationChoice choice = ChoiceFor(built_.spec);
-    const SampleSet& set = IsSynthetic() ? generated_ : *options_.samples;
-    CachedCalibration cached;
-    if (!set.digest.empty() && !options_.graph_digest.empty()) {
-      const auto key = [&](absl::string_view stage) {
-        return CalibrationKey(stage, options_.graph_digest, set.digest, IsaClass(options_.features),
-                              choice, names);
-      };
-      cached = {options_.calibration_cache, key("ranges"), key("progress")};
+    const SampleSet* set = IsSynthetic() ? &generated_ : options_.samples;
+    if (set != nullptr) {
+      source_.samples = &set->samples;
+      source_.data_digest = set->digest;
     }
-    return CalibrateCached(cached, built_.graph, names, set.samples, choice, watcher,
-                           Teller("calibrate", 0, 0.4));
+    source_.cache = options_.calibration_cache;
+    source_.graph_digest = options_.graph_digest;
+    source_.isa_class = IsaClass(options_.features);
+    source_.reduce_weight_range = NeedsReducedWeights(built_.spec, options_.features);
+    source_.step = Teller("calibrate", 0, 0.4);
+    HT_ASSIGN_OR_RETURN(inputs_, QuantizationInputs::Create(fp32_, built_.spec, source_));
+    built_.report.notes = inputs_->notes();
+    return absl::OkStatus();
   }
 
-  absl::Status QuantizeIt(const RangeMap& ranges) {
-    HT_RETURN_IF_ERROR(Tell("quantize", 0.4, 0.5, 0, 1));
-    HT_ASSIGN_OR_RETURN(
-        choices_,
-        QuantizeGraph(built_.graph, built_.spec,
-                      {.reduce_weight_range = NeedsReducedWeights(built_.spec, options_.features),
-                       .ranges = &ranges}));
+  // Keeps the layers wide without which the variant would not answer as its model does. On one
+  // thread, as all that decides about bytes.
+  absl::Status ChooseMixedPrecision() {
+    std::vector<std::string> layers;
+    for (const NodeChoice& c : ChooseNodes(inputs_->graph(), built_.spec, inputs_->options())) {
+      if (c.format.type != WeightType::kF32) layers.push_back(c.node->name());
+    }
+    const GraphRunner runner =
+        options_.runner ? options_.runner : PlanRunner(1, options_.cancelled);
+    HT_ASSIGN_OR_RETURN(const RunnableGraph reference, runner_(fp32_.Clone()));
+    WeightType wide_type = WeightType::kBF16;
+    const TryWide attempt =
+        [&](const std::vector<std::string>& wide) -> absl::StatusOr<Comparison> {
+      QuantSpec spec = built_.spec;
+      for (const std::string& name : wide) spec.node_overrides[name] = wide_type;
+      Graph graph = inputs_->graph().Clone();
+      HT_RETURN_IF_ERROR(QuantizeGraph(graph, spec, inputs_->options()).status());
+      HT_RETURN_IF_ERROR(InferShapes(graph, {.fold_elements = 0}));
+      HT_ASSIGN_OR_RETURN(const RunnableGraph variant, runner(std::move(graph)));
+      return CompareOutputs(fp32_, reference, variant, *samples_, count_,
+                            Teller("search", 0.4, 0.4));
+    };
+    // Where even bf16 everywhere is too coarse, layers have to stay f32.
+    const bool narrow_floats = !IsInteger(built_.spec.weights);
+    bool coarse = narrow_floats;
+    if (!narrow_floats && !layers.empty()) {
+      HT_ASSIGN_OR_RETURN(const Comparison all_wide, attempt(layers));
+      coarse = !kBestQuality.Met(all_wide);
+    }
+    if (coarse) wide_type = WeightType::kF32;
+    HT_ASSIGN_OR_RETURN(const WideLayers chosen, ChooseWideLayers(layers, kBestQuality, attempt,
+                                                                  Teller("search", 0.4, 0.5)));
+    for (const std::string& name : chosen.layers) built_.spec.node_overrides[name] = wide_type;
+    if (!chosen.layers.empty()) {
+      built_.report.notes.push_back(absl::StrCat(
+          "mixed precision: ", chosen.layers.size(), " of ", layers.size(), " layers stay ",
+          Name(wide_type), ", the most sensitive first: ", absl::StrJoin(chosen.layers, ", ")));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status QuantizeIt() {
+    HT_RETURN_IF_ERROR(Tell("quantize", 0.5, 0.5, 0, 1));
+    built_.graph = inputs_->graph().Clone();
+    HT_ASSIGN_OR_RETURN(choices_, QuantizeGraph(built_.graph, built_.spec, inputs_->options()));
     // Folding would turn narrow weights back into wide ones.
     HT_RETURN_IF_ERROR(InferShapes(built_.graph, {.fold_elements = 0}));
     VariantReport& r = built_.report;
@@ -145,7 +184,7 @@ class Builder {
     r.coverage = CoverageOf(choices_);
     r.fp32_weight_bytes = ConstantBytes(fp32_);
     r.weight_bytes = ConstantBytes(built_.graph);
-    return Tell("quantize", 0.4, 0.5, 1, 1);
+    return Tell("quantize", 0.5, 0.5, 1, 1);
   }
 
   absl::Status Measure() {
@@ -262,6 +301,8 @@ class Builder {
   const Graph& fp32_;
   const BuildOptions& options_;
   const GraphRunner runner_;
+  QuantizationSource source_;
+  std::unique_ptr<QuantizationInputs> inputs_;
   SampleSet generated_;
   const Samples* samples_ = nullptr;
   int count_ = 0;

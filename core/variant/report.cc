@@ -67,6 +67,7 @@ VariantReport FromJson(const Json& j) {
         {.op = c.at("op"), .total = c.at("total"), .quantized = c.at("quantized")});
   }
   j.at("warnings").get_to(r.warnings);
+  if (j.contains("notes")) j.at("notes").get_to(r.notes);  // older reports have none
   return r;
 }
 
@@ -81,6 +82,7 @@ std::string ToJson(const VariantReport& report) {
       j[name] = field;
     }
   });
+  j["notes"] = report.notes;
   j["warnings"] = report.warnings;
   j["coverage"] = Json::array();
   for (const OperatorCoverage& c : report.coverage) {

@@ -44,6 +44,7 @@ struct VariantReport {
   double fp32_latency_seconds = 0;
   double speedup = 0;  // fp32 / variant
   double build_seconds = 0;
+  std::vector<std::string> notes;     // what techniques did ("equalized 12 pairs of layers")
   std::vector<std::string> warnings;  // risks and losses in words: names the layers
 };
 

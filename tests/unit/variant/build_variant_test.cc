@@ -233,9 +233,9 @@ TEST(PlanVariant, NamesRisksAndWhatIsNotAvailable) {
   EXPECT_EQ(risky.spec, "int8/per-channel/dynamic");
   EXPECT_THAT(risky.risks, Contains(HasSubstr("no VNNI")));
   EXPECT_THAT(risky.risks, Contains(HasSubstr("no calibration samples")));
-  HT_ASSERT_OK_AND_ASSIGN(const PlanReport grouped,
-                          PlanVariant(fp32, Spec("int8/per-group-32/weight-only"), kVnni, true));
-  EXPECT_THAT(grouped.unsupported, ElementsAre(HasSubstr("per-group")));
+  HT_ASSERT_OK_AND_ASSIGN(const PlanReport wide,
+                          PlanVariant(fp32, Spec("int8/static/act=uint16"), kVnni, true));
+  EXPECT_THAT(wide.unsupported, ElementsAre(HasSubstr("other than uint8")));
 }
 
 TEST(BuildVariant, RemembersRangesAndBuildsTheSameFromThem) {
