@@ -341,6 +341,11 @@ absl::StatusOr<WeightFormat> FormatFor(const QuantSpec& spec, WeightType type, c
                                        const WeightOperand& operand) {
   WeightFormat format{.type = type};
   if (!IsInteger(type)) return format;
+  if (type != spec.weights) {  // an override to int8 beside fewer bits
+    QuantSpec own = DefaultsOf(type);
+    own.activations = spec.activations;
+    return FormatFor(own, type, node, operand);
+  }
   format.scheme = spec.scheme;
   const Tensor& w = node.input(operand.input)->constant();
   const bool matrix = node.op() == "MatMul" || node.op() == "Gemm";

@@ -298,10 +298,12 @@ void DropRedundantTechniques(QuantSpec& spec) {
   });
 }
 
-// Integer types need the base to say how to quantize; int8 beside a narrower base is weight-only,
-// as the base is.
+// Integer types need the base to say how to quantize; only int8 has a way of its own beside narrower
+// weights that are weight-only too.
 bool MayOverride(const QuantSpec& spec, WeightType type) {
-  return !IsInteger(type) || type == spec.weights;
+  if (!IsInteger(type) || type == spec.weights) return true;
+  return type == WeightType::kI8 && IsInteger(spec.weights) && BitsOf(spec.weights) < 8 &&
+         spec.activations == ActivationMode::kWeightOnly;
 }
 
 absl::Status ParseOverride(Piece piece, QuantSpec& spec) {

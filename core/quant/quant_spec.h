@@ -22,7 +22,8 @@
 // printed together or not at all. "int8" is per-channel, static where the model has calibration
 // samples and dynamic where it has none; "int4" is weight-only in groups of 32. "fp32" names the
 // unquantized model. What says how to quantize to integers needs an integer type, and an override
-// to one needs a spec of the same type: the base says how to quantize.
+// to one needs a spec of the same type: the base says how to quantize. Beside weight-only types of
+// fewer bits an override to int8 is allowed: per channel, symmetric.
 //
 // Names are percent-escaped where they would be mistaken for grammar: '%', ';', '=' and everything
 // but printable ASCII always, '/' in calibration set names. "node=/block1/conv=fp32" reads as it

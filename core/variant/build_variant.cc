@@ -29,9 +29,20 @@ constexpr double kLowSqnrDb = 20;
 constexpr double kLowAgreement = 0.99;
 constexpr double kSlower = 0.97;  // below this the difference is not noise
 constexpr size_t kWorstLayers = 5;
-// What mixed precision asks for: answers that differ from the model's in fewer than one of a
-// hundred samples, and noise 30 dB below the signal.
-constexpr QualityTarget kBestQuality = {.min_sqnr_db = 30, .min_agreement = 0.99};
+// What mixed precision asks for. Eight bits and more shall answer as the model does; with fewer the
+// user gave up some of that for size.
+QualityTarget TargetFor(WeightType type) {
+  if (BitsOf(type) >= 8) return {.min_sqnr_db = 25, .min_agreement = 0.99};
+  return {.min_sqnr_db = 15, .min_agreement = 0.97};
+}
+// What sensitive layers may become instead, the narrowest first.
+std::vector<WeightType> WiderThan(WeightType type) {
+  std::vector<WeightType> wider;
+  if (IsInteger(type) && BitsOf(type) < 8) wider.push_back(WeightType::kI8);
+  if (IsInteger(type)) wider.push_back(WeightType::kBF16);
+  wider.push_back(WeightType::kF32);
+  return wider;
+}
 
 // One build; the steps in order, sharing options and progress.
 class Builder {
@@ -140,7 +151,8 @@ class Builder {
     const GraphRunner runner =
         options_.runner ? options_.runner : PlanRunner(1, options_.cancelled);
     HT_ASSIGN_OR_RETURN(const RunnableGraph reference, runner_(fp32_.Clone()));
-    WeightType wide_type = WeightType::kBF16;
+    const QualityTarget target = TargetFor(built_.spec.weights);
+    WeightType wide_type = WeightType::kF32;
     const TryWide attempt =
         [&](const std::vector<std::string>& wide) -> absl::StatusOr<Comparison> {
       QuantSpec spec = built_.spec;
@@ -152,15 +164,13 @@ class Builder {
       return CompareOutputs(fp32_, reference, variant, *samples_, count_,
                             Teller("search", 0.4, 0.4));
     };
-    // Where even bf16 everywhere is too coarse, layers have to stay f32.
-    const bool narrow_floats = !IsInteger(built_.spec.weights);
-    bool coarse = narrow_floats;
-    if (!narrow_floats && !layers.empty()) {
+    for (const WeightType type : WiderThan(built_.spec.weights)) {
+      wide_type = type;
+      if (type == WeightType::kF32) break;  // f32 everywhere is the model itself
       HT_ASSIGN_OR_RETURN(const Comparison all_wide, attempt(layers));
-      coarse = !kBestQuality.Met(all_wide);
+      if (target.Met(all_wide)) break;
     }
-    if (coarse) wide_type = WeightType::kF32;
-    HT_ASSIGN_OR_RETURN(const WideLayers chosen, ChooseWideLayers(layers, kBestQuality, attempt,
+    HT_ASSIGN_OR_RETURN(const WideLayers chosen, ChooseWideLayers(layers, target, attempt,
                                                                   Teller("search", 0.4, 0.5)));
     for (const std::string& name : chosen.layers) built_.spec.node_overrides[name] = wide_type;
     if (!chosen.layers.empty()) {
