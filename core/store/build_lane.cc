@@ -115,6 +115,12 @@ absl::StatusOr<StoredVariant> ModelStore::Impl::Build(const FlightPtr& flight) {
   const Variant& v = *flight->variant;
   if (flight->cancelled) return absl::CancelledError("the build was cancelled");
   const std::string source = repository_->ModelFolder(v.model, v.version);
+  std::string model_digest;
+  {
+    absl::MutexLock lock(&mu_);
+    HT_ASSIGN_OR_RETURN(const Version* version, FindVersion(v.model, v.version));
+    model_digest = version->stored.info.digest;
+  }
   if (const absl::Status intact = repository_->Verify(source); !intact.ok()) {
     if (absl::IsDataLoss(intact)) {
       VariantPtr original;
@@ -129,7 +135,13 @@ absl::StatusOr<StoredVariant> ModelStore::Impl::Build(const FlightPtr& flight) {
   }
   HT_ASSIGN_OR_RETURN(const std::optional<SampleSet> samples, SamplesFor(v));
   HT_ASSIGN_OR_RETURN(const Graph graph, engine_.open_model(source + "/model.onnx"));
+  CalibrationCache cache;
   BuildOptions options;
+  if (samples) {
+    cache = CacheBeside(v.model, samples->digest);
+    options.calibration_cache = &cache;
+    options.graph_digest = model_digest;
+  }
   options.threads = options_.build_threads;
   options.samples = samples ? &*samples : nullptr;
   options.progress = [&](const Progress& progress) { ReportProgress(flight, progress); };

@@ -222,6 +222,10 @@ bool ModelStore::Impl::CanBuild(const Variant& v) {
 absl::Status ModelStore::Impl::PutCalibration(const std::string& model, const std::string& set_name,
                                               const Samples& samples) {
   HT_RETURN_IF_ERROR(CheckName("calibration set", set_name));
+  if (set_name == kSyntheticSet) {
+    return absl::InvalidArgumentError(absl::StrCat("calibration set: '", set_name,
+                                                   "' means generated samples, want another name"));
+  }
   HT_ASSIGN_OR_RETURN(const ModelInfo info, GetModel(model, 0));
   HT_RETURN_IF_ERROR(Annotate(CheckSamples(info.signature, samples),
                               absl::StrCat("model '", model, "', set '", set_name, "'")));

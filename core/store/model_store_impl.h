@@ -255,6 +255,10 @@ class ModelStore::Impl {
   absl::StatusOr<StoredVariant> Build(const FlightPtr& flight) ABSL_LOCKS_EXCLUDED(mu_);
   // The set that the variant needs, else the newest that fits (for the report), else none.
   absl::StatusOr<std::optional<SampleSet>> SamplesFor(const Variant& v) ABSL_LOCKS_EXCLUDED(mu_);
+  // Ranges cached beside the model's set with this digest, as long as it is there.
+  CalibrationCache CacheBeside(const std::string& model, const std::string& set_digest);
+  std::optional<std::string> FolderOfSet(const std::string& model, const std::string& set_digest)
+      ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status CommitVariant(const FlightPtr& flight, BundleWriter& bundle)
       ABSL_LOCKS_EXCLUDED(mu_, disk_mu_);
   void FinishBuild(const FlightPtr& flight, const absl::StatusOr<StoredVariant>& result,

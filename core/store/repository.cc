@@ -19,6 +19,8 @@ constexpr char kWeightsFile[] = "weights.bin";
 constexpr char kReportFile[] = "report.json";
 constexpr char kSamplesFile[] = "samples.bin";
 constexpr int64_t kMaxReportBytes = int64_t{256} << 20;
+constexpr char kRangesFile[] = "ranges.bin";
+constexpr int64_t kMaxRangesBytes = int64_t{256} << 20;
 
 json ToJson(const std::vector<TensorSignature>& tensors) {
   json out = json::array();
@@ -277,6 +279,32 @@ absl::StatusOr<std::unique_ptr<BundleWriter>> Repository::WriteCalibration(
   HT_RETURN_IF_ERROR(bundle->Seal(
       {{"kind", "calibration"}, {"name", ref.name}, {"digest", ref.digest}, {"samples", layout}}));
   return bundle;
+}
+
+std::optional<std::string> Repository::ReadRanges(const std::string& calibration_folder,
+                                                  const std::string& key) const {
+  const std::string folder = absl::StrCat(calibration_folder, "/ranges/", key);
+  if (!files_.Exists(folder)) return std::nullopt;
+  const absl::StatusOr<Manifest> manifest = ReadManifest(files_, folder);
+  if (!manifest.ok() || !VerifyDigests(files_, folder, *manifest).ok()) return std::nullopt;
+  const auto bytes = ReadFile(files_, JoinPath(folder, kRangesFile), kMaxRangesBytes);
+  if (!bytes.ok()) return std::nullopt;
+  return *bytes;
+}
+
+absl::Status Repository::WriteRanges(const std::string& calibration_folder, const std::string& key,
+                                     absl::string_view bytes) {
+  const std::string folder = absl::StrCat(calibration_folder, "/ranges/", key);
+  if (bytes.empty()) return Remove(folder);
+  HT_RETURN_IF_ERROR(Remove(folder));
+  if (Children(absl::StrCat(calibration_folder, "/ranges")).size() >= kMaxCachedRanges) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(calibration_folder, ": has ", kMaxCachedRanges, " cached ranges already"));
+  }
+  HT_ASSIGN_OR_RETURN(auto bundle, BundleWriter::Create(files_, TemporaryPath()));
+  HT_RETURN_IF_ERROR(bundle->Append(kRangesFile, bytes));
+  HT_RETURN_IF_ERROR(bundle->Seal({{"kind", "ranges"}}));
+  return bundle->Commit(folder);
 }
 
 absl::Status Repository::Verify(const std::string& folder) const {

@@ -3,6 +3,7 @@
 //   models/<name>/<version>/                   model.onnx  weights.bin  manifest.json
 //   models/<name>/<version>/variants/<id>/     model.onnx  weights.bin  report.json  manifest.json
 //   models/<name>/calibration/<sequence>/      samples.bin  manifest.json
+//   models/<name>/calibration/<sequence>/ranges/<key>/   ranges.bin  manifest.json   (a cache)
 //   uploads/<upload id>/                       header.json  files/<file name>   (partial,
 //   resumable) tmp/<n>/                                   being written or being removed
 //   damaged/<n>-<what>/                        set aside: never read again, never deleted
@@ -19,6 +20,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -68,6 +70,8 @@ struct StoredFamily {  // everything under one model name
 using Exporter = std::function<absl::StatusOr<ExportedModel>(
     const std::function<absl::Status(absl::string_view)>& write)>;
 
+inline constexpr size_t kMaxCachedRanges = 256;
+
 // Thread-safe. The caller keeps two calls from changing the same path at once.
 class Repository {
  public:
@@ -93,6 +97,15 @@ class Repository {
                                                              const Exporter& exporter);
   absl::StatusOr<std::unique_ptr<BundleWriter>> WriteCalibration(const CalibrationRef& ref,
                                                                  const Samples& samples);
+
+  // What calibration found out about a set, by key (SHA-256 hex); goes with the set. An unreadable
+  // entry is none: what is cached can be computed again.
+  std::optional<std::string> ReadRanges(const std::string& calibration_folder,
+                                        const std::string& key) const;
+  // Replaces an entry; no bytes: removes it. Requires: the set is there. At most
+  // kMaxCachedRanges entries are kept per set; beyond them nothing new is.
+  absl::Status WriteRanges(const std::string& calibration_folder, const std::string& key,
+                           absl::string_view bytes);
 
   // DATA_LOSS unless every byte of the bundle is as it was written.
   absl::Status Verify(const std::string& folder) const;

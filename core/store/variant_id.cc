@@ -46,17 +46,20 @@ absl::StatusOr<ResolvedVariant> ResolveVariant(absl::string_view model_digest,
   HT_RETURN_IF_ERROR(spec.Validate());
   ResolvedVariant out;
   // A set asked for by name must exist even where "auto" could do without.
-  if (!spec.calibration_set.empty())
+  if (!spec.calibration_set.empty() && spec.calibration_set != kSyntheticSet)
     HT_RETURN_IF_ERROR(FindSet(sets, spec.calibration_set).status());
   out.spec = ResolveSpec(std::move(spec), /*has_samples=*/!sets.empty());
   std::string calibration_digest;
-  // Techniques do what they can without samples; static cannot.
-  const bool required = out.spec.activations == ActivationMode::kStatic;
-  if (required || (UsesSamples(out.spec) && !sets.empty())) {
-    HT_ASSIGN_OR_RETURN(out.calibration, FindSet(sets, out.spec.calibration_set));
+  // Techniques do what they can without samples; static cannot. With synthetic ones, only the
+  // choice of layers for mixed precision looks at real ones, if there are any.
+  const bool synthetic = out.spec.calibration_set == kSyntheticSet;
+  const bool required = out.spec.activations == ActivationMode::kStatic && !synthetic;
+  const bool useful = synthetic ? Uses(out.spec, Technique::kMixed) : UsesSamples(out.spec);
+  if (required || (useful && !sets.empty())) {
+    HT_ASSIGN_OR_RETURN(out.calibration, FindSet(sets, synthetic ? "" : out.spec.calibration_set));
     calibration_digest = out.calibration->digest;
   }
-  out.spec.calibration_set.clear();
+  if (!synthetic) out.spec.calibration_set.clear();
   out.text = out.spec.ToString();
   const bool isa_matters = UsesIntegerArithmetic(out.spec);
   out.id = Sha256Hex(absl::StrCat("halftone-variant\n", model_digest, "\n", out.text, "\n",

@@ -19,10 +19,10 @@ struct CalibrationRef {
 };
 
 struct ResolvedVariant {
-  std::string id;  // SHA-256 hex
-  std::string
-      text;        // canonical, never "auto"; the set's name is not part of it, its digest decides
-  QuantSpec spec;  // as `text`
+  std::string id;    // SHA-256 hex
+  std::string text;  // canonical, never "auto"; the set's name is not part of it, its digest
+                     // decides (but "synthetic" is, which has none: everybody shall see it)
+  QuantSpec spec;    // as `text`
   std::optional<CalibrationRef> calibration;  // static only
 };
 

@@ -373,7 +373,9 @@ absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec
   for (size_t i = 0; i < choices.size(); ++i) report.layers[i].sqnr_db = sqnr[i];
   report.coverage = CoverageOf(choices);
   report.risks = CpuNotes(resolved, features);
-  if (!has_samples && IsInteger(resolved.weights)) {
+  if (resolved.calibration_set == kSyntheticSet) {
+    report.risks.push_back("activation ranges would come from GENERATED samples");
+  } else if (!has_samples && IsInteger(resolved.weights)) {
     report.risks.push_back(resolved.activations == ActivationMode::kStatic
                                ? "no calibration samples: static int8 cannot be built without them"
                                : "no calibration samples: the loss on real data stays unknown");

@@ -99,6 +99,7 @@ absl::StatusOr<BuiltVariant> FakeEngine::Build(const Graph& graph, const QuantSp
     sample_digests_.push_back(options.samples == nullptr ? "" : options.samples->digest);
     error = build_error_;
   }
+  if (on_build) on_build(options);
   if (reports_progress) options.progress({.stage = "calibrate", .fraction = 0.25});
   if (!build_gate.Pass(options.cancelled)) return absl::CancelledError("build cancelled");
   if (reports_progress) options.progress({.stage = "compare", .fraction = 0.75});

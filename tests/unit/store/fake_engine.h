@@ -48,6 +48,8 @@ class FakeEngine {
   std::atomic<int> loads{0};
   std::atomic<int64_t> growth{0};  // added to every plan's packed bytes
   std::atomic<bool> reports_progress{false};
+  // Set before the first build: sees every build's options, from the build lane.
+  std::function<void(const BuildOptions&)> on_build;
 
   void FailBuilds(absl::Status error);  // OK: they succeed again
   // Threads on which plans were destroyed, in order.

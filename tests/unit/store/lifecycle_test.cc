@@ -151,6 +151,55 @@ TEST_F(LifecycleTest, RefusesSamplesThatDoNotFit) {
   EXPECT_THAT(Calibrate("nobody", "a", 1), StatusIs(absl::StatusCode::kNotFound));
 }
 
+TEST_F(LifecycleTest, RangesAreRememberedBesideTheirSamples) {
+  const std::string key(64, 'a'), other(64, 'b');
+  std::vector<std::string> found;
+  std::string digest;
+  engine_.on_build = [&](const BuildOptions& options) {
+    ASSERT_NE(options.calibration_cache, nullptr);
+    digest = options.graph_digest;
+    found.push_back(options.calibration_cache->find(key).value_or("nothing"));
+    options.calibration_cache->put(key, options.samples->digest);
+    options.calibration_cache->put(other, "to be forgotten");
+    options.calibration_cache->put(other, "");
+  };
+  HT_ASSERT_OK(Calibrate("m", "a", 1));
+  HT_ASSERT_OK(Quantize("m", "int8"));
+  EXPECT_EQ(digest, store_->GetModel("m")->digest);
+  HT_ASSERT_OK(Quantize("m", "int8/per-tensor/static"));
+  const std::string ranges = "/store/models/m/calibration/1/ranges";
+  EXPECT_THAT(*files_.List(ranges), ElementsAre(key));
+  HT_ASSERT_OK(Open());  // a restart keeps them, damage does not pass
+  HT_ASSERT_OK(Quantize("m", "int8/per-tensor/static;op=Conv=fp32"));
+  files_.Damage(ranges + "/" + key + "/ranges.bin", 3);
+  HT_ASSERT_OK(Quantize("m", "int8/per-channel/static;op=Conv=fp32"));
+  ASSERT_THAT(found, SizeIs(4));
+  EXPECT_EQ(found[0], "nothing");
+  EXPECT_THAT(found[1], SizeIs(64));
+  EXPECT_EQ(found[2], found[1]);
+  EXPECT_EQ(found[3], "nothing");
+}
+
+TEST_F(LifecycleTest, RangesGoWithTheirSamples) {
+  engine_.on_build = [&](const BuildOptions& options) {
+    HT_EXPECT_OK(Calibrate("m", "a", 2));  // replaces the set that is being used
+    options.calibration_cache->put(std::string(64, 'a'), "ranges");
+    EXPECT_EQ(options.calibration_cache->find(std::string(64, 'a')), std::nullopt);
+  };
+  HT_ASSERT_OK(Calibrate("m", "a", 1));
+  HT_ASSERT_OK(Quantize("m", "int8"));
+  EXPECT_THAT(*files_.List("/store/models/m/calibration"), ElementsAre("2"));
+  EXPECT_FALSE(files_.Exists("/store/models/m/calibration/2/ranges"));
+}
+
+TEST_F(LifecycleTest, SyntheticSamplesAreAskedForByName) {
+  engine_.on_build = [](const BuildOptions& options) {
+    EXPECT_EQ(options.calibration_cache, nullptr);
+  };
+  EXPECT_EQ(Quantize("m", "int8/calib=synthetic")->spec, "int8/per-channel/static/calib=synthetic");
+  EXPECT_THAT(Calibrate("m", "synthetic", 1), StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
 // --- deleting ---
 
 TEST_F(LifecycleTest, AHandleOutlivesItsDeletedVariant) {

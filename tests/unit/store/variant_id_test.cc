@@ -73,6 +73,14 @@ TEST(ResolveVariant, TheSetsContentIsTheIdentityNotItsName) {
   EXPECT_EQ(Resolve("int8/per-channel/static/calib=old", TwoSets())->calibration->sequence, 1);
 }
 
+TEST(ResolveVariant, SyntheticSamplesAreSeenInTheTextAndNeedNoSet) {
+  const ResolvedVariant v = *Resolve("int8/calib=synthetic");
+  EXPECT_EQ(v.text, "int8/per-channel/static/calib=synthetic");
+  EXPECT_FALSE(v.calibration);
+  EXPECT_EQ(Resolve("int8/calib=synthetic", TwoSets())->id, v.id);
+  EXPECT_NE(Resolve("int8/per-channel/static", TwoSets())->id, v.id);
+}
+
 TEST(ResolveVariant, SaysWhatIsMissing) {
   EXPECT_THAT(Resolve("int8/per-channel/static"),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("calibration")));
