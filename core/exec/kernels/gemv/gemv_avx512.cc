@@ -1,0 +1,184 @@
+// AVX-512. Up to 4 bits a code is an index into a register of 16 values, (q - zero) * scale, made
+// once per group: permute, shift, multiply-add for 16 weights.
+#include <immintrin.h>
+
+#include <algorithm>
+
+#include "core/exec/kernels/gemv/gemv_isa.h"
+
+#define HT_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma")))
+#define HT_AVX512_INLINE HT_AVX512 __attribute__((always_inline)) inline
+
+namespace halftone {
+namespace {
+
+constexpr int64_t kField = 16;
+
+// What each code counts; the 16 lanes repeat when there are fewer codes.
+template <int kBits>
+HT_AVX512_INLINE __m512 CodeValues() {
+  const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+  return _mm512_cvtepi32_ps(_mm512_and_si512(lanes, _mm512_set1_epi32((1 << kBits) - 1)));
+}
+HT_AVX512_INLINE __m512 Scaled(__m512 q, const GemvParams& p) {
+  return _mm512_mul_ps(_mm512_sub_ps(q, _mm512_set1_ps(p.zero)), _mm512_set1_ps(p.scale));
+}
+
+// `kRows` rows of weights from r on times `kM` rows of x. Scales change every kGroup fields, where
+// that divides a chunk; kGroup = 0: at the beginning of chunks only.
+template <int kBits, int kGroup, int kRows, int kM>
+HT_AVX512 void SmallCodes(const GemvTask& task, int64_t r) {
+  constexpr int kFields = 32 / kBits;
+  const PackedRows& w = task.w;
+  const __m512 values = CodeValues<kBits>();
+  const int64_t chunks = task.stride / (kFields * kField), last_group = w.groups() - 1;
+  const int64_t chunks_per_group =
+      kGroup != 0 || last_group == 0 ? chunks : w.group() / (kFields * kField);
+  __m512 tables[kRows], sums[kRows][kM];
+  for (auto& row : sums) {
+    for (__m512& s : row) s = _mm512_setzero_ps();
+  }
+  for (int64_t chunk = 0, next = 0, g = 0; chunk < chunks; ++chunk) {
+    if (kGroup == 0 && chunk == next) {
+      for (int k = 0; k < kRows; ++k) tables[k] = Scaled(values, ParamsOf(w, r + k, g));
+      next += chunks_per_group;
+      ++g;
+    }
+    __m512i words[kRows];
+    for (int k = 0; k < kRows; ++k) words[k] = _mm512_loadu_si512(w.row(r + k) + chunk * 64);
+    const float* x = task.x + chunk * kFields * kField;
+#pragma GCC unroll 8
+    for (int f = 0; f < kFields; ++f, x += kField) {
+      if constexpr (kGroup != 0) {
+        if (f % kGroup == 0) {
+          g = std::min((chunk * kFields + f) / kGroup, last_group);
+          for (int k = 0; k < kRows; ++k) tables[k] = Scaled(values, ParamsOf(w, r + k, g));
+        }
+      }
+      __m512 xs[kM];
+      for (int i = 0; i < kM; ++i) xs[i] = _mm512_loadu_ps(x + i * task.stride);
+      for (int k = 0; k < kRows; ++k) {
+        const __m512 weights = _mm512_permutexvar_ps(words[k], tables[k]);
+        words[k] = _mm512_srli_epi32(words[k], kBits);
+        for (int i = 0; i < kM; ++i) sums[k][i] = _mm512_fmadd_ps(weights, xs[i], sums[k][i]);
+      }
+    }
+  }
+  for (int k = 0; k < kRows; ++k) {
+    for (int i = 0; i < kM; ++i) {
+      const float sum = _mm512_reduce_add_ps(sums[k][i]);
+      task.y[i * w.rows() + r + k] = sum + (task.bias == nullptr ? 0.0f : task.bias[r + k]);
+    }
+  }
+}
+
+template <int kBits>
+HT_AVX512_INLINE __m512 LoadField(const uint8_t* row, int64_t field) {
+  if constexpr (kBits == 8) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + field * kField))));
+  } else {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + field * kField * 2))));
+  }
+}
+
+// The same for whole bytes: sums of a group, without scale, join the total behind each group.
+template <int kBits, int kRows, int kM>
+HT_AVX512 void LargeCodes(const GemvTask& task, int64_t r) {
+  const PackedRows& w = task.w;
+  const int64_t fields = task.stride / kField;
+  const int64_t per_group = w.groups() == 1 ? fields : w.group() / kField;
+  __m512 sums[kRows][kM];
+  for (auto& row : sums) {
+    for (__m512& s : row) s = _mm512_setzero_ps();
+  }
+  for (int64_t g = 0, f = 0; f < fields; ++g) {
+    __m512 zeros[kRows], part[kRows][kM];
+    for (int k = 0; k < kRows; ++k) {
+      zeros[k] = _mm512_set1_ps(ParamsOf(w, r + k, g).zero);
+      for (__m512& p : part[k]) p = _mm512_setzero_ps();
+    }
+    for (const int64_t end = std::min(fields, f + per_group); f < end; ++f) {
+      __m512 xs[kM];
+      for (int i = 0; i < kM; ++i) xs[i] = _mm512_loadu_ps(task.x + i * task.stride + f * kField);
+      for (int k = 0; k < kRows; ++k) {
+        const __m512 q = _mm512_sub_ps(LoadField<kBits>(w.row(r + k), f), zeros[k]);
+        for (int i = 0; i < kM; ++i) part[k][i] = _mm512_fmadd_ps(q, xs[i], part[k][i]);
+      }
+    }
+    for (int k = 0; k < kRows; ++k) {
+      const __m512 scale = _mm512_set1_ps(ParamsOf(w, r + k, g).scale);
+      for (int i = 0; i < kM; ++i) sums[k][i] = _mm512_fmadd_ps(part[k][i], scale, sums[k][i]);
+    }
+  }
+  for (int k = 0; k < kRows; ++k) {
+    for (int i = 0; i < kM; ++i) {
+      const float sum = _mm512_reduce_add_ps(sums[k][i]);
+      task.y[i * w.rows() + r + k] = sum + (task.bias == nullptr ? 0.0f : task.bias[r + k]);
+    }
+  }
+}
+
+template <int kBits, int kGroup, int kRows, int kM>
+void Rows(const GemvTask& task, int64_t r) {
+  if constexpr (kBits <= 4) {
+    SmallCodes<kBits, kGroup, kRows, kM>(task, r);
+  } else {
+    LargeCodes<kBits, kRows, kM>(task, r);
+  }
+}
+
+// Enough sums at once to hide the latency of their additions, and no more than registers.
+template <int kBits, int kGroup, int kM>
+void AllRows(const GemvTask& task, int64_t first, int64_t last) {
+  constexpr int kRows = kM <= 2 ? 4 : 2;
+  int64_t r = first;
+  for (; r + kRows <= last; r += kRows) Rows<kBits, kGroup, kRows, kM>(task, r);
+  for (; r < last; ++r) Rows<kBits, kGroup, 1, kM>(task, r);
+}
+
+template <int kBits, int kGroup>
+void WithRowsOfX(const GemvTask& task, int64_t first, int64_t last) {
+  switch (task.m) {
+    case 1:
+      return AllRows<kBits, kGroup, 1>(task, first, last);
+    case 2:
+      return AllRows<kBits, kGroup, 2>(task, first, last);
+    case 3:
+      return AllRows<kBits, kGroup, 3>(task, first, last);
+    default:
+      return AllRows<kBits, kGroup, 4>(task, first, last);
+  }
+}
+
+template <int kBits, int kGroup = 1>
+void WithGroup(const GemvTask& task, int64_t first, int64_t last) {
+  if constexpr (kBits > 4 || kGroup >= 32 / kBits) {
+    return WithRowsOfX<kBits, 0>(task, first, last);
+  } else {
+    if (task.w.groups() > 1 && task.w.group() == kGroup * kField) {
+      return WithRowsOfX<kBits, kGroup>(task, first, last);
+    }
+    return WithGroup<kBits, kGroup * 2>(task, first, last);
+  }
+}
+
+}  // namespace
+
+void GemvAvx512(const GemvTask& task, int64_t first, int64_t last) {
+  switch (task.w.bits()) {
+    case 1:
+      return WithGroup<1>(task, first, last);
+    case 2:
+      return WithGroup<2>(task, first, last);
+    case 4:
+      return WithGroup<4>(task, first, last);
+    case 8:
+      return WithGroup<8>(task, first, last);
+    default:
+      return WithGroup<16>(task, first, last);
+  }
+}
+
+}  // namespace halftone

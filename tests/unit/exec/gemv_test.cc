@@ -1,0 +1,151 @@
+#include "core/exec/kernels/gemv/gemv.h"
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/exec/kernels/gemv/gemv_isa.h"
+
+namespace halftone {
+namespace {
+
+struct Size {
+  int64_t rows, cols, group;
+};
+
+CodeMatrix RandomCodes(int bits, const Size& size, bool zeros, uint32_t seed) {
+  std::mt19937 rng(seed);
+  CodeMatrix m{.rows = size.rows, .cols = size.cols, .bits = bits, .group = size.group};
+  m.codes.resize(static_cast<size_t>(m.rows * m.cols));
+  for (uint16_t& c : m.codes) c = static_cast<uint16_t>(rng() % (1u << bits));
+  m.scales.resize(static_cast<size_t>(m.rows * m.groups()));
+  for (float& s : m.scales) s = 0.01f + static_cast<float>(rng() % 1000) / 1000;
+  m.zeros = {bits == 1 ? 0.5f : std::ldexp(1.0f, bits - 1)};
+  if (zeros) {
+    m.zeros.resize(m.scales.size());
+    for (float& z : m.zeros) z = static_cast<float>(rng() % (1u << bits));
+  }
+  return m;
+}
+
+std::vector<float> RandomX(int64_t n, uint32_t seed) {
+  std::mt19937 rng(seed);
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& v : x) v = static_cast<float>(rng() % 2001) / 1000 - 1;
+  return x;
+}
+
+// Relative to the sum of magnitudes: what f32 can promise whatever the order.
+void ExpectProduct(const CodeMatrix& m, const std::vector<float>& x, int64_t rows_of_x,
+                   const std::vector<float>& bias, const std::vector<float>& y,
+                   const std::string& what) {
+  double worst = 0;
+  for (int64_t i = 0; i < rows_of_x; ++i) {
+    for (int64_t r = 0; r < m.rows; ++r) {
+      double want = bias[r], magnitude = std::abs(bias[r]);
+      for (int64_t c = 0; c < m.cols; ++c) {
+        const double term = static_cast<double>(m.At(r, c)) * x[i * m.cols + c];
+        want += term;
+        magnitude += std::abs(term);
+      }
+      worst = std::max(worst, std::abs(y[i * m.rows + r] - want) / (magnitude + 1e-20));
+    }
+  }
+  EXPECT_LE(worst, 1e-6) << what;
+}
+
+const std::vector<Size> kSizes = {{1, 1, 1},      {3, 9, 9},      {5, 16, 16},     {7, 70, 70},
+                                  {6, 200, 16},   {9, 300, 32},   {4, 520, 64},    {5, 1030, 128},
+                                  {8, 1024, 256}, {3, 1100, 512}, {2, 2100, 1024}, {67, 130, 32},
+                                  {33, 515, 515}, {130, 640, 128}};
+
+class Gemv : public testing::TestWithParam<int> {};
+
+TEST_P(Gemv, AgreesWithTheDefinition) {
+  for (const Size& size : kSizes) {
+    for (const bool zeros : {false, true}) {
+      const CodeMatrix m = RandomCodes(GetParam(), size, zeros, 1);
+      const auto packed = PackedRows::Pack(m);
+      ASSERT_NE(packed, nullptr);
+      ASSERT_TRUE(packed->multiplies());
+      const std::vector<float> bias = RandomX(m.rows, 3);
+      for (int64_t n = 1; n <= PackedRows::kMaxRows; ++n) {
+        const std::vector<float> x = RandomX(n * m.cols, 2);
+        std::vector<float> scratch(static_cast<size_t>(packed->ScratchFloats(n)), NAN);
+        std::vector<float> y(static_cast<size_t>(n * m.rows), NAN);
+        const std::string what = std::to_string(m.rows) + "x" + std::to_string(m.cols) + " g" +
+                                 std::to_string(m.group) + " m" + std::to_string(n);
+        packed->Multiply(x.data(), n, bias.data(), y.data(), scratch.data());
+        ExpectProduct(m, x, n, bias, y, what);
+        packed->MultiplyPortable(x.data(), n, bias.data(), y.data(), scratch.data());
+        ExpectProduct(m, x, n, bias, y, what + " portable");
+        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) continue;
+        std::fill(y.begin(), y.end(), NAN);
+        std::copy(x.begin(), x.begin() + (n == 1 ? m.cols : 0), scratch.begin());
+        if (n == 1) {
+          std::fill(scratch.begin() + m.cols, scratch.end(), 0.0f);
+          GemvAvx2({*packed, scratch.data(), packed->ScratchFloats(1), 1, bias.data(), y.data()}, 0,
+                   m.rows);
+          ExpectProduct(m, x, n, bias, y, what + " avx2");
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Gemv, WidensToTheDefinition) {
+  std::vector<Size> sizes = kSizes;
+  sizes.insert(sizes.end(), {{5, 70, 7}, {3, 90, 24}, {4, 33, 1}});
+  for (const Size& size : sizes) {
+    CodeMatrix m = RandomCodes(GetParam(), size, true, 4);
+    for (const bool columns : {false, true}) {
+      if (columns) {
+        m.column_scales = RandomX(m.cols, 5);
+        m.column_zeros = RandomX(m.cols, 6);
+      }
+      const auto packed = PackedRows::Pack(m);
+      ASSERT_NE(packed, nullptr);
+      std::vector<float> wide(static_cast<size_t>(m.rows * m.cols), NAN);
+      packed->Widen(0, m.rows, wide.data());
+      for (int64_t i = 0; i < m.rows * m.cols; ++i) {
+        ASSERT_FLOAT_EQ(wide[i], m.At(i / m.cols, i % m.cols)) << size.cols << " " << i;
+      }
+    }
+  }
+}
+
+TEST_P(Gemv, KeepsItsBits) {
+  const CodeMatrix m = RandomCodes(GetParam(), {64, 4096, 4096}, false, 7);
+  EXPECT_LE(PackedRows::Pack(m)->bytes(), 64 * (4096 * GetParam() / 8 + 4));
+}
+
+TEST_P(Gemv, NumbersDoNotDependOnTheThreads) {
+  const CodeMatrix m = RandomCodes(GetParam(), {1000, 768, 32}, true, 8);
+  const auto packed = PackedRows::Pack(m);
+  const std::vector<float> x = RandomX(m.cols, 9);
+  std::vector<float> scratch(static_cast<size_t>(packed->ScratchFloats(1)));
+  std::vector<float> one(1000), four(1000);
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
+  packed->Multiply(x.data(), 1, nullptr, one.data(), scratch.data());
+  omp_set_num_threads(4);
+  packed->Multiply(x.data(), 1, nullptr, four.data(), scratch.data());
+  omp_set_num_threads(threads);
+  EXPECT_EQ(one, four);
+}
+
+INSTANTIATE_TEST_SUITE_P(Bits, Gemv, testing::Values(1, 2, 4, 8, 16));
+
+TEST(PackedRows, GroupsThatDoNotFitFieldsAreNotMultiplied) {
+  EXPECT_FALSE(PackedRows::Pack(RandomCodes(4, {2, 96, 24}, false, 1))->multiplies());
+  EXPECT_FALSE(PackedRows::Pack(RandomCodes(4, {2, 96, 48}, false, 1))->multiplies());
+  EXPECT_TRUE(PackedRows::Pack(RandomCodes(4, {2, 96, 32}, false, 1))->multiplies());
+}
+
+}  // namespace
+}  // namespace halftone
