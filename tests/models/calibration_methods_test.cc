@@ -1,5 +1,7 @@
 // How accurate static int8 is with each calibration method, on labelled data that calibration never
-// saw. HALFTONE_ACCURACY_ROWS sets how many rows of test data are used.
+// saw. With HALFTONE_ALL_METHODS in the environment every method, otherwise the default alone;
+// HALFTONE_CALIBRATION_BATCH sets how many rows a calibration request has (only the moving average
+// sees a difference).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -67,19 +69,26 @@ class CalibrationMethods : public testing::TestWithParam<LabelledModel> {
 // The default of the level "fast" is as accurate as the best static int8 of ONNX Runtime, which is
 // the best of nine recipes chosen on the same data: one sigma of sampling error is allowed.
 TEST_P(CalibrationMethods, TheDefaultIsAsAccurateAsTheBestOfOnnxRuntime) {
+  // The figures are those of all test rows: the first 600 of cifar_dwnet cost fp32 itself 1.7
+  // points.
+  constexpr int kAllRows = 1 << 20;
   const LabelledModel& m = GetParam();
   if (!IsThere(m)) GTEST_SKIP() << "no model " << m.name;
-  const char* wanted = std::getenv("HALFTONE_ACCURACY_ROWS");
-  int rows = m.max_test;
-  ASSERT_TRUE(wanted == nullptr || absl::SimpleAtoi(wanted, &rows)) << wanted;
-  HT_ASSERT_OK_AND_ASSIGN(const LabelledData data, Load(m, rows));
+  const char* wanted_batch = std::getenv("HALFTONE_CALIBRATION_BATCH");
+  int batch = 0;
+  ASSERT_TRUE(wanted_batch == nullptr || absl::SimpleAtoi(wanted_batch, &batch)) << wanted_batch;
+  HT_ASSERT_OK_AND_ASSIGN(const LabelledData data, Load(m, kAllRows, batch));
   HT_ASSERT_OK_AND_ASSIGN(const Logits fp32, RunAll(data.fp32, data.test));
   const auto n = static_cast<double>(fp32.values.size()) / static_cast<double>(fp32.classes);
   const double before = AccuracyOf(fp32, data.labels);
   std::cout << absl::StrFormat("| %s | %.0f | fp32 %.3f | ORT %.3f |", m.name, n, before,
                                m.ort_static);
-  const double sigma = std::sqrt(m.ort_static * (1 - m.ort_static) / n);
+  // A model that the README has no figure for is held against itself.
+  const double want = m.ort_static > 0 ? m.ort_static : before;
+  const double sigma = std::sqrt(want * (1 - want) / n);
+  const bool all = std::getenv("HALFTONE_ALL_METHODS") != nullptr;
   for (const Method& method : Methods()) {
+    if (!all && method.choice.method != QuantSpec().calibration) continue;
     HT_ASSERT_OK_AND_ASSIGN(const Logits logits, Quantized(data, method.choice));
     ErrorStats error;
     error.Add(fp32.values, logits.values);
@@ -90,7 +99,7 @@ TEST_P(CalibrationMethods, TheDefaultIsAsAccurateAsTheBestOfOnnxRuntime) {
                                  agreement.agreement(), error.sqnr_db())
               << std::flush;
     if (method.choice.method == QuantSpec().calibration) {
-      EXPECT_GE(accuracy, m.ort_static - sigma);
+      EXPECT_GE(accuracy, want - sigma);
     }
   }
   std::cout << "\n";

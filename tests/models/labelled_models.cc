@@ -79,7 +79,7 @@ absl::StatusOr<Tensor> ReadPhotographs(const std::string& folder) {
 absl::StatusOr<std::vector<std::vector<Tensor>>> LoadRequests(const LabelledModel& m,
                                                               const std::vector<std::string>& files,
                                                               const nlohmann::json& preprocess,
-                                                              int max_rows) {
+                                                              int max_rows, int batch) {
   std::vector<Tensor> whole;
   for (const std::string& file : files) {
     const bool photographs = fs::is_directory(DataPath(m, file));
@@ -89,9 +89,9 @@ absl::StatusOr<std::vector<std::vector<Tensor>>> LoadRequests(const LabelledMode
   }
   const int64_t rows = std::min<int64_t>(whole[0].dim(0), max_rows);
   std::vector<std::vector<Tensor>> requests;
-  for (int64_t at = 0; at < rows; at += m.batch) {
+  for (int64_t at = 0; at < rows; at += batch) {
     auto& request = requests.emplace_back();
-    const int64_t count = std::min<int64_t>(m.batch, rows - at);
+    const int64_t count = std::min<int64_t>(batch, rows - at);
     for (const Tensor& t : whole) request.push_back(Rows(t, at, count));
   }
   return requests;
@@ -146,7 +146,9 @@ bool IsThere(const LabelledModel& m) {
   return fs::exists(fs::path(ModelsFolder()) / m.name / "model.onnx");
 }
 
-absl::StatusOr<LabelledData> Load(const LabelledModel& m, int max_test_rows) {
+absl::StatusOr<LabelledData> Load(const LabelledModel& m, int max_test_rows,
+                                  int calibration_batch) {
+  if (calibration_batch == 0) calibration_batch = m.batch;
   const fs::path folder = fs::path(ModelsFolder()) / m.name;
   std::ifstream file(folder / "meta.json");
   const nlohmann::json meta = nlohmann::json::parse(file);
@@ -155,8 +157,9 @@ absl::StatusOr<LabelledData> Load(const LabelledModel& m, int max_test_rows) {
   HT_ASSIGN_OR_RETURN(out.fp32, ImportOnnxFile((folder / "model.onnx").string()));
   HT_RETURN_IF_ERROR(RunPasses(out.fp32, PortablePasses()));
   out.calibration = {.name = m.data, .digest = "-"};
-  HT_ASSIGN_OR_RETURN(out.calibration.samples, LoadRequests(m, m.calibration, preprocess, 1 << 20));
-  HT_ASSIGN_OR_RETURN(out.test, LoadRequests(m, m.test, preprocess, max_test_rows));
+  HT_ASSIGN_OR_RETURN(out.calibration.samples,
+                      LoadRequests(m, m.calibration, preprocess, 1 << 20, calibration_batch));
+  HT_ASSIGN_OR_RETURN(out.test, LoadRequests(m, m.test, preprocess, max_test_rows, m.batch));
   HT_ASSIGN_OR_RETURN(const Tensor labels, ReadNpy(DataPath(m, "test_labels.npy")));
   HT_ASSIGN_OR_RETURN(out.labels, ToInt64s(labels));
   return out;

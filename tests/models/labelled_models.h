@@ -21,7 +21,8 @@ struct LabelledModel {
   // Known to lose on the way to int8: the report has to say so.
   bool hostile = false;
   int max_test = 600;  // rows; enough to see a loss of a point, and a run of all takes a minute
-  // Best accuracy of any of ONNX Runtime's static int8 columns in the models' README.
+  // Best accuracy of any of ONNX Runtime's static int8 columns in the models' README; 0: it has
+  // none.
   double ort_static = 0;
 };
 
@@ -38,7 +39,9 @@ struct LabelledData {
   std::vector<std::vector<Tensor>> test;  // requests
   Shape labels;
 };
-absl::StatusOr<LabelledData> Load(const LabelledModel& model, int max_test_rows);
+// `calibration_batch`: rows per calibration request, 0: as many as the model's test requests.
+absl::StatusOr<LabelledData> Load(const LabelledModel& model, int max_test_rows,
+                                  int calibration_batch = 0);
 
 // The first output's rows for all requests, one after the other.
 struct Logits {
