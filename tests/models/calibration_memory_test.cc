@@ -95,7 +95,7 @@ int64_t MemoryField(const std::string& field) {
   return -1;
 }
 
-TEST(CalibrationMemory, OfAResNet50IsUnder100MegabytesBesideTheModel) {
+TEST(CalibrationMemory, OfAResNet50StaysSmallBesideTheModel) {
   const char* wanted = std::getenv("HALFTONE_CALIBRATION_IMAGES");
   int images = 4;
   ASSERT_TRUE(wanted == nullptr || absl::SimpleAtoi(wanted, &images)) << wanted;
@@ -124,7 +124,9 @@ TEST(CalibrationMemory, OfAResNet50IsUnder100MegabytesBesideTheModel) {
   std::cout << names.size() << " values, " << images << " images: " << beside
             << " MB beside the model (packed weights " << packed / 1000000 << " MB)\n";
   EXPECT_GT(packed, 80'000'000);
-  EXPECT_LT(beside, 100);
+  // 30 as measured; the promise is 100. Values that are all kept until the run ends need more
+  // than 50.
+  EXPECT_LT(beside, 50);
 }
 
 }  // namespace
