@@ -38,7 +38,66 @@ struct QuantizeOptions {
   std::vector<std::string> calibration;
   std::vector<std::string> shapes;
   std::string calibration_set;
+  // A goal instead of a spec.
+  bool smallest = false, fastest = false;
+  double min_sqnr_db = 0, max_disagreement_percent = -1, max_resident_mb = 0, within_seconds = 0;
 };
+
+absl::Status SetWish(const QuantizeOptions& options, v1::QuantizeRequest& request) {
+  const bool goal = options.smallest || options.fastest;
+  if (goal == !options.spec.empty() || (options.smallest && options.fastest)) {
+    return absl::InvalidArgumentError(
+        "quantize: want a spec, or one of --smallest and --fastest instead of it");
+  }
+  if (!goal) {
+    request.set_spec_text(WithCalibrationSet(options.spec, options.calibration_set));
+    return absl::OkStatus();
+  }
+  v1::Objective& objective = *request.mutable_objective();
+  objective.set_goal(options.fastest ? v1::Objective::GOAL_FASTEST : v1::Objective::GOAL_SMALLEST);
+  objective.set_min_sqnr_db(options.min_sqnr_db);
+  if (options.max_disagreement_percent >= 0) {
+    objective.set_max_disagreement_ratio(options.max_disagreement_percent / 100);
+  }
+  objective.set_max_resident_bytes(static_cast<int64_t>(options.max_resident_mb * 1e6));
+  if (options.within_seconds > 0) {
+    const auto nanos = static_cast<int64_t>(options.within_seconds * 1e9);
+    objective.mutable_time_limit()->set_seconds(nanos / 1'000'000'000);
+    objective.mutable_time_limit()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  }
+  return absl::OkStatus();
+}
+
+// "3 tried that nothing beats, best int8/…": beside the bar while a search runs.
+std::string StageText(const v1::QuantizeProgress& p) {
+  if (p.spec_text().empty()) return p.stage();
+  return absl::StrCat(p.spec_text(), ": ", p.stage(), ", best so far ",
+                      p.search().best_spec_text());
+}
+
+void PrintSearch(CommandContext& context, const v1::QuantizeSearch& search) {
+  Table table({{"VARIANT"},
+               {"RESIDENT", Table::Align::kRight},
+               {"LATENCY", Table::Align::kRight},
+               {"SQNR", Table::Align::kRight},
+               {"TOP-1", Table::Align::kRight},
+               {""}});
+  for (const v1::QuantizeCandidate& c : search.front()) {
+    table.AddRow(
+        {c.spec_text(), FormatBytes(c.resident_bytes()),
+         FormatSeconds(static_cast<double>(c.latency().seconds()) + c.latency().nanos() * 1e-9),
+         FormatDecibels(c.sqnr_db()),
+         c.has_top1_agreement_ratio() ? FormatPercent(c.top1_agreement_ratio()) : "",
+         c.spec_text() == search.best_spec_text() ? "best" : ""});
+  }
+  PrintSection(context, "What nothing beats in size, speed and SQNR at once", table);
+  for (const std::string& failure : search.failures()) {
+    context.terminal.out << "not built: " << failure << "\n";
+  }
+  if (!search.met()) {
+    context.terminal.out << "warning: nothing meets the objective; this misses it least\n";
+  }
+}
 
 absl::StatusOr<v1::QuantizeResult> RunQuantize(Connection& server,
                                                const v1::QuantizeRequest& request,
@@ -51,7 +110,7 @@ absl::StatusOr<v1::QuantizeResult> RunQuantize(Connection& server,
   while (stream->Read(&event)) {
     if (event.has_progress()) {
       const v1::QuantizeProgress& p = event.progress();
-      bar.Update(p.fraction(), p.stage(),
+      bar.Update(p.fraction(), StageText(p),
                  p.nodes_total() > 0 ? absl::StrCat(p.nodes_done(), "/", p.nodes_total()) : "");
     } else if (event.has_result()) {
       result = std::move(*event.mutable_result());
@@ -75,12 +134,17 @@ absl::Status Quantize(const QuantizeOptions& options, CommandContext& context) {
   }
   v1::QuantizeRequest request;
   request.set_model(options.model);
-  request.set_spec_text(WithCalibrationSet(options.spec, options.calibration_set));
+  HT_RETURN_IF_ERROR(SetWish(options, request));
   ProgressBar bar = BarFor(context, absl::StrCat("quantize ", options.model, " ", options.spec));
   HT_ASSIGN_OR_RETURN(const v1::QuantizeResult result, RunQuantize(server, request, bar));
   bar.Finish(absl::StrCat("variant ", result.variant().id().substr(0, 12)));
   if (context.json) {
     PrintJson(context, ToJson(result));
+    return absl::OkStatus();
+  }
+  if (result.has_search()) PrintSearch(context, result.search());
+  if (!result.has_report()) {
+    context.terminal.out << "the best is the model itself, fp32\n";
     return absl::OkStatus();
   }
   context.terminal.out << ReportSummary(result.report()) << "`halftone report " << options.model
@@ -91,7 +155,14 @@ absl::Status Quantize(const QuantizeOptions& options, CommandContext& context) {
 CommandRunner BindQuantize(CLI::App& app) {
   auto options = std::make_shared<QuantizeOptions>();
   app.add_option("model", options->model, "Name of the model")->required();
-  app.add_option("spec", options->spec, "Wanted precision")->required();
+  app.add_option("spec", options->spec, "Wanted precision; or say a goal instead");
+  app.add_flag("--smallest", options->smallest, "Goal: the least memory that meets what follows");
+  app.add_flag("--fastest", options->fastest, "Goal: the lowest latency that meets what follows");
+  app.add_option("--min-sqnr", options->min_sqnr_db, "dB against fp32, over all outputs");
+  app.add_option("--max-disagreement", options->max_disagreement_percent,
+                 "Percent of the samples that may get another top-1 class than from fp32");
+  app.add_option("--max-resident", options->max_resident_mb, "MB in memory once loaded");
+  app.add_option("--within", options->within_seconds, "Seconds to search; default: five minutes");
   app.add_option(
       "--calibration", options->calibration,
       "Upload these samples first: FILE or NAME=FILE for each input, one sample per row");

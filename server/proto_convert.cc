@@ -166,7 +166,7 @@ absl::StatusOr<QuantSpec> Wish(const Request& request) {
       return FromProto(request.spec());
     case Request::kSpecText:
       return QuantSpec::Parse(request.spec_text());
-    case Request::WISH_NOT_SET:
+    default:
       break;
   }
   return absl::InvalidArgumentError("spec: missing from the request, want spec or spec_text");

@@ -10,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "server/proto_convert.h"
 #include "server/tensor_codec.h"
+#include "server/variant_search.h"
 
 namespace halftone {
 namespace {
@@ -161,6 +162,7 @@ grpc::ServerWriteReactor<v1::QuantizeEvent>* QuantizationService::Quantize(
 absl::Status QuantizationService::RunQuantize(const v1::QuantizeRequest& request,
                                               MessageStream<v1::QuantizeEvent>& stream,
                                               CallLabels& labels) {
+  if (request.has_objective()) return RunSearch(request, stream, labels);
   HT_ASSIGN_OR_RETURN(const QuantSpec spec, WishOf(request));
   const auto report_progress = [&stream](const Progress& progress) {
     v1::QuantizeEvent event;
@@ -179,6 +181,28 @@ absl::Status QuantizationService::RunQuantize(const v1::QuantizeRequest& request
   v1::QuantizeEvent event;
   ToProtoWithArena(info, *event.mutable_result()->mutable_variant());
   ToProto(report, *event.mutable_result()->mutable_report());
+  if (!stream.Send(std::move(event))) return absl::CancelledError("the client left");
+  return absl::OkStatus();
+}
+
+absl::Status QuantizationService::RunSearch(const v1::QuantizeRequest& request,
+                                            MessageStream<v1::QuantizeEvent>& stream,
+                                            CallLabels& labels) {
+  const auto show = [&stream](v1::QuantizeProgress progress) {
+    v1::QuantizeEvent event;
+    *event.mutable_progress() = std::move(progress);
+    stream.Offer(std::move(event));
+  };
+  HT_ASSIGN_OR_RETURN(const SearchOutcome found,
+                      SearchInStore(env_.store, request.model(), request.objective(), show,
+                                    [&stream] { return stream.gone(); }));
+  labels = {.model = found.best.model, .variant = found.best.spec};
+  v1::QuantizeEvent event;
+  v1::QuantizeResult& result = *event.mutable_result();
+  ToProtoWithArena(found.best, *result.mutable_variant());
+  ToProto(found.state, *result.mutable_search());
+  const auto report = env_.store.GetReport(found.best.model, found.best.id);
+  if (report.ok()) ToProto(*report, *result.mutable_report());  // fp32 has none
   if (!stream.Send(std::move(event))) return absl::CancelledError("the client left");
   return absl::OkStatus();
 }

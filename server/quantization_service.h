@@ -38,6 +38,8 @@ class QuantizationService final : public v1::QuantizationService::CallbackServic
   void ToProtoWithArena(const VariantInfo& info, v1::Variant& out) const;
   absl::Status RunQuantize(const v1::QuantizeRequest& request,
                            MessageStream<v1::QuantizeEvent>& stream, CallLabels& labels);
+  absl::Status RunSearch(const v1::QuantizeRequest& request,
+                         MessageStream<v1::QuantizeEvent>& stream, CallLabels& labels);
   absl::Status RunExport(const v1::ExportVariantRequest& request,
                          MessageStream<v1::ExportVariantResponse>& stream, CallLabels& labels);
 

@@ -298,8 +298,8 @@ void DropRedundantTechniques(QuantSpec& spec) {
   });
 }
 
-// Integer types need the base to say how to quantize; only int8 has a way of its own beside narrower
-// weights that are weight-only too.
+// Integer types need the base to say how to quantize; only int8 has a way of its own beside
+// narrower weights that are weight-only too.
 bool MayOverride(const QuantSpec& spec, WeightType type) {
   if (!IsInteger(type) || type == spec.weights) return true;
   return type == WeightType::kI8 && IsInteger(spec.weights) && BitsOf(spec.weights) < 8 &&
@@ -417,7 +417,6 @@ absl::Status ValidateActivations(const QuantSpec& s) {
   }
   if (s.activations == ActivationMode::kDynamicPerToken) return NotYet(s, "dynamic-per-token");
   if (s.activation_type != ActivationType::kU8) return NotYet(s, "activations other than uint8");
-  if (s.calibration != CalibrationMethod::kMinMax) return NotYet(s, "calibration beyond minmax");
   return absl::OkStatus();
 }
 

@@ -8,6 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
 
 namespace halftone {
 namespace {
@@ -158,6 +159,39 @@ std::optional<QuantSpec> Next(const Objective& objective, const std::vector<Cand
     if (CouldWin(objective, tried, trial, has_samples)) return spec;
   }
   return std::nullopt;
+}
+
+absl::StatusOr<SearchState> SearchVariants(const Objective& objective, bool has_samples,
+                                           const BuildCandidate& build,
+                                           const std::function<bool()>& over,
+                                           const std::function<void(const SearchState&)>& show) {
+  HT_RETURN_IF_ERROR(objective.Validate());
+  SearchState state;
+  std::vector<Candidate> built, tried;
+  while (!over()) {
+    const std::optional<QuantSpec> spec = Next(objective, tried, has_samples);
+    if (!spec) break;
+    const absl::StatusOr<VariantReport> report = build(*spec);
+    const absl::Status& status = report.status();
+    if (absl::IsCancelled(status) || absl::IsDeadlineExceeded(status)) break;
+    if (!status.ok()) {
+      const bool of_the_spec = absl::IsFailedPrecondition(status) ||
+                               absl::IsUnimplemented(status) || absl::IsInvalidArgument(status);
+      if (!of_the_spec && built.empty()) return status;
+      if (!of_the_spec) break;
+      state.failures.push_back(absl::StrCat(spec->ToString(), ": ", status.message()));
+      tried.push_back({.spec = *spec, .sqnr_db = -999, .top1_agreement = 0});
+      continue;
+    }
+    tried.push_back(CandidateOf(*spec, *report));
+    if (built.empty()) built.push_back(Fp32Candidate(*report));
+    built.push_back(tried.back());
+    state.front = ParetoFront(built);
+    state.best = *Best(objective, built);
+    state.met = Meets(objective, state.best);
+    show(state);
+  }
+  return state;
 }
 
 }  // namespace halftone

@@ -1,15 +1,16 @@
-// Which variant to build when somebody states a goal instead of a spec. Pure decisions; whoever
-// builds (the server, through the store) asks Next until there is nothing left, time is over or the
-// answer is good enough, and has the best so far at every moment.
+// Which variant to build when somebody states a goal instead of a spec. An anytime search: it has
+// the best so far at every moment. Whoever calls it builds (the server, through the store).
 #ifndef HALFTONE_CORE_VARIANT_SEARCH_H_
 #define HALFTONE_CORE_VARIANT_SEARCH_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/quant/quant_spec.h"
 #include "core/variant/report.h"
 
@@ -56,6 +57,26 @@ const Candidate* Best(const Objective& objective, const std::vector<Candidate>& 
 // `has_samples` says whether static variants can be calibrated.
 std::optional<QuantSpec> Next(const Objective& objective, const std::vector<Candidate>& tried,
                               bool has_samples);
+
+// A search so far: at every moment there is a best one, fp32 if nothing else.
+struct SearchState {
+  std::vector<Candidate> front;       // of all that was built, and fp32
+  Candidate best;                     // spec fp32 before anything was built
+  bool met = false;                   // the best meets the objective
+  std::vector<std::string> failures;  // "spec: why it could not be built"
+};
+
+// Builds one candidate (or finds it) and says what was measured.
+using BuildCandidate = std::function<absl::StatusOr<VariantReport>(const QuantSpec&)>;
+
+// Tries candidates until nothing is left that could win or `over` says so, between and after
+// builds. Calls `show` after each. A candidate that cannot be built is a failure in words;
+// CANCELLED and DEADLINE_EXCEEDED end the search with what there is; other errors (NOT_FOUND: the
+// model is gone; RESOURCE_EXHAUSTED) end it with that error when nothing was built yet.
+absl::StatusOr<SearchState> SearchVariants(const Objective& objective, bool has_samples,
+                                           const BuildCandidate& build,
+                                           const std::function<bool()>& over,
+                                           const std::function<void(const SearchState&)>& show);
 
 }  // namespace halftone
 

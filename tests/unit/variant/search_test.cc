@@ -84,6 +84,76 @@ TEST(Search, WithoutSamplesNothingStatic) {
   for (const std::string& spec : w.built) EXPECT_EQ(spec.find("static"), std::string::npos);
 }
 
+VariantReport ReportOf(const Candidate& c) {
+  VariantReport r;
+  r.resident_bytes = c.resident_bytes;
+  r.latency_seconds = c.latency_seconds;
+  r.sqnr_db = c.sqnr_db;
+  r.top1_agreement = c.top1_agreement;
+  r.fp32_resident_bytes = 400;
+  r.fp32_latency_seconds = 4;
+  return r;
+}
+
+struct Searching {
+  World world = Typical();
+  int builds = 0, stop_after = 100;
+  std::vector<std::string> bests;
+
+  absl::StatusOr<SearchState> Search(const Objective& objective) {
+    const auto build = [&](const QuantSpec& spec) -> absl::StatusOr<VariantReport> {
+      ++builds;
+      const auto found = world.results.find(spec.ToString());
+      if (found == world.results.end())
+        return absl::FailedPreconditionError("no node would change");
+      return ReportOf(found->second);
+    };
+    return SearchVariants(
+        objective, true, build, [&] { return builds >= stop_after; },
+        [&](const SearchState& s) { bests.push_back(s.best.spec.ToString()); });
+  }
+};
+
+TEST(SearchVariants, FindsTheBestAndShowsTheWay) {
+  Searching run;
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState got, run.Search({.min_sqnr_db = 28}));
+  EXPECT_EQ(got.best.spec.ToString(), "int4/best");
+  EXPECT_TRUE(got.met);
+  EXPECT_THAT(run.bests, Contains("bf16")) << "the best so far on the way";
+  EXPECT_THAT(got.front, Contains(Make("fp32", 400, 4, 999, 1)));
+}
+
+TEST(SearchVariants, WhenTimeIsOverTheBestSoFarAndNeverNothing) {
+  Searching none;
+  none.stop_after = 0;
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState nothing, none.Search({.min_sqnr_db = 28}));
+  EXPECT_EQ(nothing.best.spec.ToString(), "fp32");
+  Searching one;
+  one.stop_after = 1;
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState first, one.Search({.min_sqnr_db = 28}));
+  EXPECT_EQ(first.best.spec.ToString(), "fp32") << "int8 loses too much, fp32 does not";
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState easy, [] {
+    Searching run;
+    run.stop_after = 1;
+    return run.Search({.min_sqnr_db = 10});
+  }());
+  EXPECT_EQ(easy.best.spec.ToString(), "int8/per-channel/static");
+}
+
+TEST(SearchVariants, WhatCannotBeBuiltIsSaidAndPassedOver) {
+  Searching run;
+  run.world.results.erase("bf16");
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState got, run.Search({.min_sqnr_db = 28}));
+  EXPECT_THAT(got.failures, Contains(testing::HasSubstr("bf16: no node would change")));
+  EXPECT_EQ(got.best.spec.ToString(), "int4/best");
+  const auto gone = [](const QuantSpec&) -> absl::StatusOr<VariantReport> {
+    return absl::NotFoundError("no model 'm'");
+  };
+  EXPECT_THAT(SearchVariants(
+                  {}, true, gone, [] { return false; }, [](const SearchState&) {}),
+              StatusIs(absl::StatusCode::kNotFound));
+}
+
 TEST(Best, WhereNothingMeetsTheObjectiveTheLeastBad) {
   const std::vector<Candidate> all = {Make("fp32", 400, 4, 999, 1), Make("int8", 100, 1, 20, 0.9),
                                       Make("fp16", 200, 4, 60, 1)};
