@@ -46,7 +46,7 @@ struct QuantizeOptions {
 absl::Status SetWish(const QuantizeOptions& options, v1::QuantizeRequest& request) {
   const bool goal = options.smallest || options.fastest;
   if (goal == !options.spec.empty() || (options.smallest && options.fastest)) {
-    return absl::InvalidArgumentError(
+    return UsageError(
         "quantize: want a spec, or one of --smallest and --fastest instead of it");
   }
   if (!goal) {
@@ -123,6 +123,9 @@ absl::StatusOr<v1::QuantizeResult> RunQuantize(Connection& server,
 }
 
 absl::Status Quantize(const QuantizeOptions& options, CommandContext& context) {
+  v1::QuantizeRequest request;
+  request.set_model(options.model);
+  HT_RETURN_IF_ERROR(SetWish(options, request));
   Connection server(context.connection);
   HT_ASSIGN_OR_RETURN(const auto shapes, ParseShapeArguments(options.shapes));
   if (!options.calibration.empty()) {
@@ -132,9 +135,6 @@ absl::Status Quantize(const QuantizeOptions& options, CommandContext& context) {
                                           options.calibration, shapes, bar));
     bar.Finish(absl::StrCat(set.sample_count(), " samples in set '", set.set_name(), "'"));
   }
-  v1::QuantizeRequest request;
-  request.set_model(options.model);
-  HT_RETURN_IF_ERROR(SetWish(options, request));
   ProgressBar bar = BarFor(context, absl::StrCat("quantize ", options.model, " ", options.spec));
   HT_ASSIGN_OR_RETURN(const v1::QuantizeResult result, RunQuantize(server, request, bar));
   bar.Finish(absl::StrCat("variant ", result.variant().id().substr(0, 12)));
