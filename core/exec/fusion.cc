@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/strings/string_view.h"
+#include "core/ops/unpack.h"
 
 namespace halftone {
 namespace {
@@ -144,6 +145,65 @@ std::optional<FoldedTranspose> MatchTranspose(Node* node) {
   return t;
 }
 
+// f32 that DequantizeLinear makes of constants, with data movement behind it.
+std::optional<WeightMatch> MatchCodes(const Value* value) {
+  constexpr int kMaxHops = 8;
+  WeightMatch m{.form = WeightForm::kCodes, .widened = value};
+  const auto shape = StaticShape(value);
+  const Node* node = value->producer();
+  for (int hop = 0; node != nullptr && hop < kMaxHops; ++hop) {
+    if (!node->domain().empty() || (node->op() != "Reshape" && node->op() != "Transpose")) break;
+    if (node->op() == "Reshape" && !node->input(1)->is_constant()) return std::nullopt;
+    node = node->input(0)->producer();
+  }
+  if (!shape || node == nullptr || node->op() != "DequantizeLinear" || !node->domain().empty()) {
+    return std::nullopt;
+  }
+  for (int i = 1; i < static_cast<int>(node->inputs().size()); ++i) {
+    if (node->input(i) != nullptr && !node->input(i)->is_constant()) return std::nullopt;
+  }
+  if (node->input(1)->constant().type() != DataType::kF32) return std::nullopt;
+  const Value* codes = node->input(0);
+  const Node* unpack = codes->producer();
+  if (unpack != nullptr) {
+    if (!UnpacksWeights(*unpack) || node->input(2) != nullptr) return std::nullopt;
+    m.bits = UnpackedBits(*unpack);
+    codes = unpack->input(0);
+  }
+  if (!codes->is_constant() || codes->constant().num_elements() == 0) return std::nullopt;
+  const DataType type = codes->constant().type();
+  if (!IsInteger(type) || BitWidth(type) > 16 || value->type().type != DataType::kF32) {
+    return std::nullopt;
+  }
+  if (unpack == nullptr) m.bits = BitWidth(type);
+  m.constant = codes;
+  m.shape = *shape;
+  return m;
+}
+
+// i8 around zero, per tensor or per output channel: what integer kernels take.
+std::optional<WeightMatch> MatchInt8(const Value* value, int channel_axis) {
+  const Node* node = value->producer();
+  WeightMatch m{.constant = node->input(0), .form = WeightForm::kI8, .widened = value};
+  if (node->attributes().Int("block_size", 0) != 0) return std::nullopt;
+  const Value* scale = node->input(1);
+  const Value* zero_point = node->input(2);
+  if (!scale->is_constant() || scale->constant().type() != DataType::kF32) return std::nullopt;
+  if (zero_point != nullptr) {
+    if (!zero_point->is_constant()) return std::nullopt;
+    for (std::byte b : zero_point->constant().bytes()) {
+      if (b != std::byte{0}) return std::nullopt;
+    }
+  }
+  const auto scales = scale->constant().data<float>();
+  m.shape = m.constant->constant().shape();
+  int64_t axis = node->attributes().Int("axis", 1);
+  if (axis < 0) axis += static_cast<int64_t>(m.shape.size());
+  if (scales.size() != 1 && axis != channel_axis) return std::nullopt;
+  m.scales.assign(scales.begin(), scales.end());
+  return m;
+}
+
 }  // namespace
 
 std::optional<TensorQuant> MatchDequantize(const Value* value) {
@@ -162,42 +222,28 @@ std::optional<TensorQuant> MatchQuantize(const Node& node) {
 }
 
 std::optional<WeightMatch> MatchWeights(const Value* value, int channel_axis) {
-  WeightMatch m;
+  WeightMatch m{.constant = value, .widened = value};
   if (value->is_constant()) {
     if (value->constant().type() != DataType::kF32) return std::nullopt;
-    m.constant = value;
+    m.shape = value->constant().shape();
     return m;
   }
   const Node* node = value->producer();
-  if (node == nullptr || node->input(0) == nullptr || !node->input(0)->is_constant()) {
-    return std::nullopt;
-  }
-  m.constant = node->input(0);
-  const DataType stored = m.constant->constant().type();
-  if (node->op() == "Cast" && value->type().type == DataType::kF32) {
+  if (node == nullptr || node->input(0) == nullptr) return std::nullopt;
+  if (node->op() == "Cast" && node->input(0)->is_constant() &&
+      value->type().type == DataType::kF32) {
+    m.constant = node->input(0);
+    const DataType stored = m.constant->constant().type();
     if (stored != DataType::kF16 && stored != DataType::kBF16) return std::nullopt;
     m.form = stored == DataType::kF16 ? WeightForm::kF16 : WeightForm::kBF16;
+    m.shape = m.constant->constant().shape();
     return m;
   }
-  if (node->op() != "DequantizeLinear" || stored != DataType::kI8) return std::nullopt;
-  if (node->attributes().Int("block_size", 0) != 0) return std::nullopt;
-  const Value* scale = node->input(1);
-  const Value* zero_point = node->input(2);
-  if (!scale->is_constant() || scale->constant().type() != DataType::kF32) return std::nullopt;
-  if (zero_point != nullptr) {
-    if (!zero_point->is_constant()) return std::nullopt;
-    for (std::byte b : zero_point->constant().bytes()) {
-      if (b != std::byte{0}) return std::nullopt;
-    }
+  if (node->op() == "DequantizeLinear" && node->input(0)->is_constant() &&
+      node->input(0)->constant().type() == DataType::kI8) {
+    if (auto int8 = MatchInt8(value, channel_axis)) return int8;
   }
-  const auto scales = scale->constant().data<float>();
-  const int rank = m.constant->constant().rank();
-  int64_t axis = node->attributes().Int("axis", 1);
-  if (axis < 0) axis += rank;
-  if (scales.size() != 1 && axis != channel_axis) return std::nullopt;
-  m.form = WeightForm::kI8;
-  m.scales.assign(scales.begin(), scales.end());
-  return m;
+  return MatchCodes(value);
 }
 
 std::optional<Eltwise> MatchEltwise(const Node& node) {
@@ -257,12 +303,17 @@ std::optional<ComputeMatch> MatchCompute(Node* node,
   const Value* w = node->input(1);
   const int weight_rank = w->type().shape ? static_cast<int>(w->type().shape->size()) : 0;
   int channel_axis = 0;  // of the weights
-  if (op == "ConvTranspose") channel_axis = 1;
+  // With groups, no axis of these weights tells the output channels apart.
+  if (op == "ConvTranspose") channel_axis = node->attributes().Int("group", 1) == 1 ? 1 : -1;
   if (op == "MatMul") channel_axis = weight_rank - 1;
   if (op == "Gemm") channel_axis = node->attributes().Int("transB", 0) != 0 ? 0 : 1;
   m.weights = MatchWeights(w, channel_axis);
   if (!m.weights || m.weights->form != WeightForm::kI8 || op == "ConvTranspose") {
     m.input_quant.reset();  // integer arithmetic needs both sides
+  }
+  // Float products have a kernel of their own for integer weights.
+  if (m.weights && m.weights->form == WeightForm::kI8 && !m.input_quant && !conv) {
+    if (auto codes = MatchCodes(w)) m.weights = std::move(codes);
   }
   m.bias = node->input(2);
   const auto shape = StaticShape(out);

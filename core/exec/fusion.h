@@ -29,15 +29,20 @@ std::optional<TensorQuant> MatchDequantize(const Value* value);
 std::optional<TensorQuant> MatchQuantize(const Node& node);
 
 enum class WeightForm : uint8_t {
-  kF32,   // plain constant
-  kF16,   // Cast(f16 constant)
-  kBF16,  // Cast(bf16 constant)
-  kI8,    // DequantizeLinear(i8 constant), symmetric, per tensor or per output channel
+  kF32,    // plain constant
+  kF16,    // Cast(f16 constant)
+  kBF16,   // Cast(bf16 constant)
+  kI8,     // DequantizeLinear(i8 constant), symmetric, per tensor or per output channel
+  kCodes,  // DequantizeLinear of constant integers of 1 to 16 bits, in any way, maybe reshaped and
+           // transposed behind it: float arithmetic only
 };
 struct WeightMatch {
   const Value* constant = nullptr;  // the stored tensor
   WeightForm form = WeightForm::kF32;
-  std::vector<float> scales;  // kI8: one, or one per output channel
+  std::vector<float> scales;       // kI8: one, or one per output channel
+  const Value* widened = nullptr;  // what the node reads
+  Shape shape;                     // of `widened`
+  int bits = 0;                    // kCodes: of one stored weight
 };
 // `channel_axis` is the axis of output channels in the weight tensor. nullopt: not constant, or a
 // form that primitives cannot take (the node then runs on dequantized weights).

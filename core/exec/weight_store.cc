@@ -4,6 +4,11 @@
 
 namespace halftone {
 
+int64_t PackedWeights::bytes() const {
+  return (buffer == nullptr ? 0 : static_cast<int64_t>(buffer->size())) +
+         (rows == nullptr ? 0 : rows->bytes()) + (blocked == nullptr ? 0 : blocked->bytes());
+}
+
 absl::StatusOr<PackedWeights> WeightStore::GetOrMake(
     const std::string& key, const std::function<absl::StatusOr<PackedWeights>()>& make) {
   {
@@ -14,7 +19,7 @@ absl::StatusOr<PackedWeights> WeightStore::GetOrMake(
   HT_ASSIGN_OR_RETURN(PackedWeights made, make());
   absl::MutexLock lock(&mu_);
   const auto [it, inserted] = entries_.try_emplace(key, std::move(made));
-  if (inserted) total_bytes_ += static_cast<int64_t>(it->second.buffer->size());
+  if (inserted) total_bytes_ += it->second.bytes();
   return it->second;
 }
 

@@ -12,15 +12,22 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/buffer.h"
+#include "core/exec/kernels/blocked_codes.h"
+#include "core/exec/kernels/gemv/gemv.h"
 #include "core/tensor/tensor.h"
 
 namespace halftone {
 
 // Bytes in the layout `desc`; narrow forms keep desc's element order at `stored` width (see
-// lower/weights.h).
+// lower/compute.h). Or integers with their scales: for matrix products, or in a convolution's
+// order.
 struct PackedWeights {
-  std::shared_ptr<Buffer> buffer;
+  std::shared_ptr<Buffer> buffer = nullptr;
   dnnl::memory::desc desc;
+  std::shared_ptr<const PackedRows> rows = nullptr;
+  std::shared_ptr<const BlockedCodes> blocked = nullptr;
+
+  int64_t bytes() const;
 };
 
 // Thread-safe. Entries live as long as the store.

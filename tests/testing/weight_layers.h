@@ -57,8 +57,8 @@ inline int64_t SummedOver(const WeightLayer& layer) {
   return ElementCount(layer.w) / outputs;
 }
 
-// x → layer → y, all typed; weights "w" differ in size from channel to channel.
-inline Graph LayerGraph(const WeightLayer& layer) {
+// x → layer (→ Add of a bias → Relu), all typed; weights "w" differ in size from place to place.
+inline Graph LayerGraph(const WeightLayer& layer, bool with_tail = false) {
   Graph g("layer");
   g.opsets()[""] = 17;
   Value* x = g.AddInput("x", {DataType::kF32, Symbolic(layer.x)});
@@ -72,7 +72,18 @@ inline Graph LayerGraph(const WeightLayer& layer) {
                           .inputs = {x, g.AddConstant("w", std::move(w))},
                           .outputs = {"y"},
                           .attributes = layer.attributes});
-  g.AddOutput(node->output(0));
+  CHECK_OK(InferShapes(g));
+  Value* y = node->output(0);
+  if (with_tail) {
+    const Shape shape = *Concrete(y->type().shape);
+    const size_t channel = IsMatrixLayer(layer) ? shape.size() - 1 : 1;
+    Shape bias(shape.size(), 1);
+    bias[channel] = shape[channel];
+    Value* b = g.AddConstant("b", RandomF32(bias, 5));
+    y = g.AddNode({.op = "Add", .name = "bias", .inputs = {y, b}, .outputs = {"s"}})->output(0);
+    y = g.AddNode({.op = "Relu", .name = "relu", .inputs = {y}, .outputs = {"z"}})->output(0);
+  }
+  g.AddOutput(y);
   CHECK_OK(InferShapes(g));
   return g;
 }

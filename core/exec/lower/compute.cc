@@ -32,6 +32,7 @@ DataType StoredType(WeightForm form) {
     case WeightForm::kI8:
       return DataType::kI8;
     case WeightForm::kF32:
+    case WeightForm::kCodes:
       break;
   }
   return DataType::kF32;
@@ -301,6 +302,8 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
       return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
     case WeightForm::kF16:
       return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
+    case WeightForm::kCodes:
+      return ComputeMode::kWidened;
     case WeightForm::kI8:
       if (!match.input_quant) return ComputeMode::kWidened;
       if (!options.features.vnni && WeightsMaySaturate(match.weights->constant->constant())) {
@@ -322,6 +325,7 @@ std::string PrecisionName(ComputeMode mode, const ComputeMatch& match) {
       return match.input_quant->type == DataType::kU8 ? "u8s8" : "s8s8";
     case ComputeMode::kHalfWeights:
     case ComputeMode::kWidened:
+      if (match.weights->form == WeightForm::kCodes) return CodesName(*match.weights);
       return absl::StrCat(Name(StoredType(match.weights->form)), " weights, f32 compute");
   }
   return "";
@@ -334,6 +338,13 @@ const Value* SourceValue(const ComputeMatch& match, ComputeMode mode) {
 DataType SourceType(const ComputeMatch& match, ComputeMode mode) {
   if (mode == ComputeMode::kInt8) return match.input_quant->type;
   return mode == ComputeMode::kBF16 ? DataType::kBF16 : DataType::kF32;
+}
+
+std::string CodesName(const WeightMatch& weights) {
+  const absl::string_view name = weights.bits == 1   ? "binary"
+                                 : weights.bits == 2 ? "ternary"
+                                                     : Name(weights.constant->constant().type());
+  return absl::StrCat(name, " weights, f32 compute");
 }
 
 std::string FusedName(const ComputeMatch& m, size_t tail_ops) {
@@ -447,6 +458,47 @@ absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, C
                 .detail = std::move(why)},
                std::move(step));
   return LowerRest(builder, match, tail.tail_ops);
+}
+
+absl::StatusOr<std::shared_ptr<const PackedRows>> PackRows(ProgramBuilder& builder,
+                                                           const WeightMatch& weights,
+                                                           const MatrixView& view) {
+  const std::string key = absl::StrCat(builder.options().scope, weights.widened->name(), "|rows");
+  HT_ASSIGN_OR_RETURN(const PackedWeights packed,
+                      builder.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
+                        HT_ASSIGN_OR_RETURN(const CodeMatrix codes,
+                                            ReadCodes(builder.graph(), weights, view));
+                        weights.constant->constant().DropPages();
+                        PackedWeights made{.rows = PackedRows::Pack(codes)};
+                        if (made.rows == nullptr)
+                          return absl::ResourceExhaustedError("packed weights: no memory");
+                        return made;
+                      }));
+  return packed.rows;
+}
+
+absl::StatusOr<WidenedWeights> PackBlocked(ProgramBuilder& builder, const WeightMatch& weights,
+                                           int64_t conv_groups, bool transposed,
+                                           const memory::desc& wanted) {
+  const std::optional<WeightLayout> layout = ReadLayout(wanted, conv_groups > 1);
+  if (!layout) return absl::UnimplementedError("weights in a layout with gaps");
+  const std::string key =
+      absl::StrCat(builder.options().scope, weights.widened->name(), "|", LayoutKey(wanted));
+  HT_ASSIGN_OR_RETURN(
+      const PackedWeights packed,
+      builder.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
+        HT_ASSIGN_OR_RETURN(
+            const CodeMatrix codes,
+            ReadCodes(builder.graph(), weights, ConvView(weights.shape, conv_groups, transposed)));
+        weights.constant->constant().DropPages();
+        PackedWeights made{.blocked = BlockedCodes::Pack(codes, *layout)};
+        if (made.blocked == nullptr) {
+          return absl::ResourceExhaustedError("packed weights: no memory");
+        }
+        return made;
+      }));
+  return WidenedWeights{.desc = wanted,
+                        .widen = [blocked = packed.blocked](float* out) { blocked->Widen(out); }};
 }
 
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/exec/fusion.h"
+#include "core/exec/lower/codes.h"
 #include "core/exec/lower/primitive.h"
 #include "core/exec/lowering.h"
 
@@ -18,7 +19,7 @@ enum class ComputeMode : uint8_t {
   kF32,          // f32 · f32
   kBF16,         // bf16 · bf16 → f32, native
   kHalfWeights,  // f32 · f16 or bf16 weights as the primitive's own input (matmul)
-  kWidened,      // f32 · weights stored as f16, bf16 or i8 and widened before each run
+  kWidened,      // f32 · weights stored as f16, bf16 or integers and widened before each run
   kInt8,         // u8 or i8 · i8 → i32, native
 };
 
@@ -28,6 +29,8 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
                        bool half_weights_native, std::string* reason);
 // "u8s8", "f16 weights, f32 compute", …
 std::string PrecisionName(ComputeMode mode, const ComputeMatch& match);
+// "int4 weights, f32 compute". Requires: the form kCodes.
+std::string CodesName(const WeightMatch& weights);
 
 // "Conv+Add+Relu": the anchor and the first `tail_ops` operations behind it.
 std::string FusedName(const ComputeMatch& match, size_t tail_ops);
@@ -122,6 +125,16 @@ struct ComputePlaces {
 absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, ComputeMode mode,
                            ComputePrimitive chosen, const WeightBuffer& weights,
                            const ComputePlaces& places, std::string why);
+
+// PackWeights for integers of any width. Rows: what PackedRows multiplies, one per output. Blocked: in
+// the order of convolution weights `wanted`, [g,] o, i, spatial; UNIMPLEMENTED when that has gaps.
+// `conv_groups` > 1 says that there is a g.
+absl::StatusOr<std::shared_ptr<const PackedRows>> PackRows(ProgramBuilder& builder,
+                                                           const WeightMatch& weights,
+                                                           const MatrixView& view);
+absl::StatusOr<WidenedWeights> PackBlocked(ProgramBuilder& builder, const WeightMatch& weights,
+                                           int64_t conv_groups, bool transposed,
+                                           const dnnl::memory::desc& wanted);
 
 // The values of an f32 constant, or of DequantizeLinear of a constant; nullopt otherwise.
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder, const Value* value);

@@ -22,7 +22,7 @@ std::optional<ConvShape> ReadShape(const ProgramBuilder& b, const ComputeMatch& 
   ConvShape s;
   s.input = b.ShapeOf(m.input);
   s.output = b.ShapeOf(m.anchor->output(0));
-  s.weights = m.weights->constant->constant().shape();
+  s.weights = m.weights->shape;
   s.groups = m.anchor->attributes().Int("group", 1);
   if (s.weights.size() < 3 || ElementCount(s.output) == 0 || ElementCount(s.input) == 0) {
     return std::nullopt;
@@ -147,13 +147,19 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
   const DataType stored = m.weights->constant->constant().type();
   // Narrow weights are packed through f32 (PackNarrow), the others as they are.
   const DataType plain_type = mode == ComputeMode::kWidened ? DataType::kF32 : stored;
-  HT_ASSIGN_OR_RETURN(
-      const WeightBuffer weights,
-      PackWeights(
-          b, *m.weights, mode, PlainWeights(*shape, plain_type, transposed), c->weights,
-          absl::StrCat(Name(c->source.get_data_type() == memory::data_type::s8 ? DataType::kI8
-                                                                               : DataType::kU8),
-                       m.input_quant && m.input_quant->view.zero_point != 0 ? "z" : "")));
+  WeightBuffer weights;
+  if (m.weights->form == WeightForm::kCodes) {
+    HT_ASSIGN_OR_RETURN(weights.widened,
+                        PackBlocked(b, *m.weights, shape->groups, transposed, c->weights));
+  } else {
+    HT_ASSIGN_OR_RETURN(
+        weights,
+        PackWeights(
+            b, *m.weights, mode, PlainWeights(*shape, plain_type, transposed), c->weights,
+            absl::StrCat(Name(c->source.get_data_type() == memory::data_type::s8 ? DataType::kI8
+                                                                                 : DataType::kU8),
+                         m.input_quant && m.input_quant->view.zero_point != 0 ? "z" : "")));
+  }
   HT_RETURN_IF_ERROR(
       FinishCompute(b, m, mode, *std::move(c), weights, {Layout::kChannelsLast}, std::move(why)));
   return true;

@@ -5,6 +5,7 @@
 #include "core/base/status_macros.h"
 #include "core/exec/lower/arguments.h"
 #include "core/exec/lower/compute.h"
+#include "core/exec/lower/gemv.h"
 #include "core/exec/lower/rules.h"
 
 namespace halftone {
@@ -27,7 +28,7 @@ struct Candidate {
 std::optional<Dense> ReadDense(const ProgramBuilder& b, const ComputeMatch& m,
                                std::string* reason) {
   const Attributes& a = m.anchor->attributes();
-  const Shape& w = m.weights->constant->constant().shape();
+  const Shape& w = m.weights->shape;
   Dense d;
   if (m.anchor->op() == "Gemm") {
     if (a.Int("transA", 0) != 0 || a.Float("alpha", 1) != 1 ||
@@ -65,8 +66,9 @@ memory::desc PlainWeights(const Dense& d, DataType type, bool inner_product) {
 
 // What oneDNN may choose the layout of. f32 · f16 or bf16 in its own blocked layout is wrong, and
 // reads beyond the weights, as soon as k needs a second block of 512 (3.7.2, avx512_core); plain
-// layouts are right, and save the copy.
-memory::desc WantedWeights(const Dense& d, DataType source, DataType weights) {
+// layouts are right, and save the copy. `rows`: as [n, k], which packed integers widen to.
+memory::desc WantedWeights(const Dense& d, DataType source, DataType weights, bool rows) {
+  if (rows) return PlainWeights({d.m, d.k, d.n, /*transposed_weights=*/true}, weights, false);
   constexpr int64_t kMaxBlockedK = 512;
   if (source == DataType::kF32 && BitWidth(weights) == 16 && d.k > kMaxBlockedK) {
     return PlainWeights(d, weights, /*inner_product=*/false);
@@ -79,11 +81,11 @@ memory::desc RowsDesc(int64_t rows, int64_t length, DataType type, int64_t dista
 }
 
 absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType weights,
-                                       FusedTail tail) {
+                                       bool rows, FusedTail tail) {
   return TryDnnl("matmul", [&] {
     const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({1, d.n}, DataType::kF32);
     dnnl::matmul::primitive_desc pd(CpuEngine(), RowsDesc(d.m, d.k, source, d.source_distance),
-                                    WantedWeights(d, source, weights), bias,
+                                    WantedWeights(d, source, weights, rows), bias,
                                     RowsDesc(d.m, d.n, tail.destination, d.result_distance),
                                     tail.attr);
     return Candidate{FromDescriptor<dnnl::matmul>(pd, bias, std::move(tail))};
@@ -122,6 +124,7 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
                                  ComputeMode mode, const std::vector<double>& weight_sums) {
   const DataType source = SourceType(m, mode), weights = WeightType(m, mode);
   const TailRequest request = RequestFor(d, mode, Layout::kPlain, weight_sums);
+  const bool rows = m.weights->form == WeightForm::kCodes;
   absl::Status last = absl::UnimplementedError("no tail fits");
   for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
     absl::StatusOr<FusedTail> tail = DescribeTail(b, m, request, ops);
@@ -129,10 +132,10 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
       last = tail.status();
       continue;
     }
-    absl::StatusOr<Candidate> best = CreateMatMul(d, source, weights, *std::move(tail));
+    absl::StatusOr<Candidate> best = CreateMatMul(d, source, weights, rows, *std::move(tail));
     const bool matmul_ok = best.ok() && !IsReferenceImpl(best->primitive.implementation);
     if ((!matmul_ok || WorthInnerProduct(best->primitive.implementation)) &&
-        mode != ComputeMode::kHalfWeights) {
+        mode != ComputeMode::kHalfWeights && !rows) {
       TailRequest ip_request = request;
       ip_request.weight_scale_mask = 1;
       absl::StatusOr<FusedTail> ip_tail = DescribeTail(b, m, ip_request, ops);
@@ -156,6 +159,26 @@ std::vector<double> WeightSums(const ComputeMatch& m, const Dense& d, ComputeMod
   std::vector<int64_t> sums(d.n, 0);
   for (int64_t i = 0; i < d.k * d.n; ++i) sums[d.transposed_weights ? i / d.k : i % d.n] += q[i];
   return std::vector<double>(sums.begin(), sums.end());
+}
+
+// Integers of any width, for PackedRows::Multiply and to be widened.
+absl::StatusOr<std::shared_ptr<const PackedRows>> PackDense(ProgramBuilder& b,
+                                                            const ComputeMatch& m, const Dense& d) {
+  return PackRows(b, *m.weights, DenseView(d.k, d.n, d.transposed_weights));
+}
+
+absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
+                                        ComputeMode mode, const Candidate& c) {
+  if (m.weights->form != WeightForm::kCodes) {
+    return PackWeights(b, *m.weights, mode, PlainWeights(d, WeightType(m, mode), c.inner_product),
+                       c.primitive.weights, c.inner_product ? "ip" : "mm");
+  }
+  HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, d));
+  return WeightBuffer{
+      .desc = c.primitive.weights,
+      .widened = WidenedWeights{
+          .desc = c.primitive.weights,
+          .widen = [rows](float* out) { rows->Widen(0, rows->rows(), out); }}};
 }
 
 // The distance of equally spaced rows along the innermost stored dimension; nullopt when they
@@ -211,11 +234,10 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   }
   if (!places.source && !places.result) return false;
   absl::StatusOr<Candidate> c =
-      CreateMatMul(d, SourceType(m, mode), WeightType(m, mode), *std::move(tail));
+      CreateMatMul(d, SourceType(m, mode), WeightType(m, mode),
+                   m.weights->form == WeightForm::kCodes, *std::move(tail));
   if (!c.ok() || WorthInnerProduct(c->primitive.implementation)) return false;
-  HT_ASSIGN_OR_RETURN(const WeightBuffer weights,
-                      PackWeights(b, *m.weights, mode, PlainWeights(d, WeightType(m, mode), false),
-                                  c->primitive.weights, "mm"));
+  HT_ASSIGN_OR_RETURN(const WeightBuffer weights, WeightsFor(b, m, d, mode, *c));
   HT_RETURN_IF_ERROR(
       FinishCompute(b, m, mode, std::move(c->primitive), weights, places, std::move(why)));
   return true;
@@ -235,6 +257,11 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   }
   const auto dense = ReadDense(b, m, reason);
   if (!dense) return false;
+  if (m.weights->form == WeightForm::kCodes) {
+    HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, *dense));
+    HT_ASSIGN_OR_RETURN(const bool done, LowerGemv(b, m, dense->m, rows));
+    if (done) return true;
+  }
   HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain));
   if (by_strides) return true;
   std::string why;
@@ -249,10 +276,7 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
     *reason = std::string(c.status().message());
     return false;
   }
-  HT_ASSIGN_OR_RETURN(
-      const WeightBuffer weights,
-      PackWeights(b, *m.weights, mode, PlainWeights(*dense, WeightType(m, mode), c->inner_product),
-                  c->primitive.weights, c->inner_product ? "ip" : "mm"));
+  HT_ASSIGN_OR_RETURN(const WeightBuffer weights, WeightsFor(b, m, *dense, mode, *c));
   HT_RETURN_IF_ERROR(FinishCompute(b, m, mode, std::move(c->primitive), weights, {Layout::kPlain},
                                    std::move(why)));
   return true;
@@ -263,7 +287,7 @@ namespace {
 // A convolution of single positions, as the product [positions, channels] · [channels, outputs].
 std::optional<Dense> ReadPointwise(const ProgramBuilder& b, const ComputeMatch& m) {
   const Attributes& a = m.anchor->attributes();
-  const Shape& w = m.weights->constant->constant().shape();
+  const Shape& w = m.weights->shape;
   const Shape x = b.ShapeOf(m.input), out = b.ShapeOf(m.anchor->output(0));
   const auto pads = a.Ints("pads");
   if (w.size() < 3 || ElementCount(absl::MakeConstSpan(w).subspan(2)) != 1 ||

@@ -28,7 +28,7 @@ void AddPrimitive(ProgramBuilder& builder, StepInfo info, PrimitiveStep step) {
   builder.RequireScratch(widened_bytes + static_cast<int64_t>(step.scratchpad.get_size()));
   std::vector<BufferId> touches;
   for (const PrimitiveArg& arg : step.args) touches.push_back(arg.buffer);
-  if (step.widened) touches.push_back(step.widened->buffer);
+  if (step.widened && step.widened->buffer >= 0) touches.push_back(step.widened->buffer);
   if (step.zero_point) touches.push_back(step.zero_point->buffer);
   auto shared = std::make_shared<const PrimitiveStep>(std::move(step));
   builder.AddStep(std::move(info), std::move(touches), [shared, widened_bytes](Binding& b) {
@@ -51,8 +51,13 @@ void AddPrimitive(ProgramBuilder& builder, StepInfo info, PrimitiveStep step) {
     }
     return [shared, widened_count, zero_point, args = std::move(args), &b]() -> absl::Status {
       if (shared->widened) {
-        WidenToF32(shared->widened->stored, b.pointer(shared->widened->buffer),
-                   reinterpret_cast<float*>(b.scratch()), widened_count);
+        auto* wide = reinterpret_cast<float*>(b.scratch());
+        if (shared->widened->widen) {
+          shared->widened->widen(wide);
+        } else {
+          WidenToF32(shared->widened->stored, b.pointer(shared->widened->buffer), wide,
+                     widened_count);
+        }
       }
       if (shared->zero_point) *zero_point = *b.as<uint8_t>(shared->zero_point->buffer);
       try {

@@ -3,6 +3,7 @@
 #define HALFTONE_CORE_EXEC_LOWER_PRIMITIVE_H_
 
 #include <dnnl.hpp>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -19,9 +20,10 @@ struct PrimitiveArg {
 
 // Weights that are stored narrow and become f32 in scratch just before the primitive runs.
 struct WidenedWeights {
-  BufferId buffer = -1;
+  BufferId buffer = -1;  // of elements of type `stored`; -1: `widen` knows
   DataType stored = DataType::kF16;
-  dnnl::memory::desc desc;  // f32, as the primitive wants it
+  dnnl::memory::desc desc;            // f32, as the primitive wants it
+  std::function<void(float*)> widen;  // writes what desc describes
 };
 
 // A u8 or i8 zero point computed at run time; primitives want it as s32.

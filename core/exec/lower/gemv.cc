@@ -1,0 +1,63 @@
+#include "core/exec/lower/gemv.h"
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "core/base/status_macros.h"
+#include "core/exec/lower/compute.h"
+
+namespace halftone {
+namespace {
+
+// The bias, one number per output, and how many operations of the tail it takes; nullopt when it is
+// no such constant.
+struct Bias {
+  std::vector<float> values;  // empty: none
+  size_t tail_ops = 0;
+};
+std::optional<Bias> BiasOf(const ProgramBuilder& builder, const ComputeMatch& match, int64_t n) {
+  Bias bias;
+  const Value* source = match.bias;
+  if (source == nullptr && !match.tail.empty() && match.tail[0].kind == TailOp::Kind::kBias) {
+    source = match.tail[0].other;
+    bias.tail_ops = 1;
+  }
+  if (source == nullptr) return bias;
+  auto values = ConstantFloats(builder, source);
+  if (!values) return std::nullopt;
+  if (values->size() == 1) values->resize(static_cast<size_t>(n), (*values)[0]);
+  if (static_cast<int64_t>(values->size()) != n) return std::nullopt;
+  bias.values = *std::move(values);
+  return bias;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerGemv(ProgramBuilder& builder, const ComputeMatch& match, int64_t m,
+                               const std::shared_ptr<const PackedRows>& weights) {
+  if (m > PackedRows::kMaxRows || !weights->multiplies()) return false;
+  const std::optional<Bias> bias = BiasOf(builder, match, weights->rows());
+  if (!bias) return false;
+  HT_ASSIGN_OR_RETURN(const BufferId source,
+                      builder.Fetch(match.input, Layout::kPlain, DataType::kF32));
+  builder.RequireScratch(weights->ScratchFloats(m) * static_cast<int64_t>(sizeof(float)));
+  const BufferId result =
+      builder.Define(match.result(bias->tail_ops), Layout::kPlain, DataType::kF32);
+  builder.AddStep({.node = match.anchor->name(),
+                   .op = FusedName(match, bias->tail_ops),
+                   .implementation = "gemv",
+                   .precision = CodesName(*match.weights)},
+                  {source, result}, [=, values = bias->values](Binding& b) -> BoundStep {
+                    return [=, &b] {
+                      weights->Multiply(b.as<float>(source), m,
+                                        values.empty() ? nullptr : values.data(),
+                                        b.as<float>(result), reinterpret_cast<float*>(b.scratch()));
+                      return absl::OkStatus();
+                    };
+                  });
+  HT_RETURN_IF_ERROR(LowerRest(builder, match, bias->tail_ops));
+  return true;
+}
+
+}  // namespace halftone
