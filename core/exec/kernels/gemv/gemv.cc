@@ -196,14 +196,23 @@ std::shared_ptr<const PackedRows> PackedRows::Pack(const CodeMatrix& m) {
       SetCode(to + r * out->row_bytes_, c, m.bits, m.codes[r * m.cols + c]);
     }
   }
-  out->scales_ = m.scales;
-  out->column_scales_ = m.column_scales;
-  out->column_zeros_ = m.column_zeros;
+  const int64_t padded = AlignUp(m.cols, chunk);
+  out->scale_stride_ = out->groups_ == 1 ? 1 : (padded + m.group - 1) / m.group;
+  out->scales_.assign(static_cast<size_t>(m.rows * out->scale_stride_), 0.0f);
   if (m.zeros.size() == 1) {
     out->zero_ = m.zeros[0] - out->bias();
   } else {
-    for (const float z : m.zeros) out->zeros_.push_back(static_cast<uint16_t>(z));
+    out->zeros_.assign(out->scales_.size(), 0);
   }
+  for (int64_t r = 0; r < m.rows; ++r) {
+    for (int64_t g = 0; g < out->groups_; ++g) {
+      const int64_t to_group = r * out->scale_stride_ + g, from = r * out->groups_ + g;
+      out->scales_[to_group] = m.scales[from];
+      if (!out->zeros_.empty()) out->zeros_[to_group] = static_cast<uint16_t>(m.zeros[from]);
+    }
+  }
+  out->column_scales_ = m.column_scales;
+  out->column_zeros_ = m.column_zeros;
   return out;
 }
 

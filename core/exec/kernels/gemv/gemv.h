@@ -51,10 +51,11 @@ class PackedRows {
     return reinterpret_cast<const uint8_t*>(codes_->data()) + r * row_bytes_;
   }
   int64_t row_bytes() const { return row_bytes_; }
-  const float* scales(int64_t r) const { return scales_.data() + r * groups_; }
+  // groups() of them, and zeros for groups that a whole last chunk would have.
+  const float* scales(int64_t r) const { return scales_.data() + r * scale_stride_; }
   // Zero points, after what packing subtracts; null: `zero` for all.
   const uint16_t* zeros(int64_t r) const {
-    return zeros_.empty() ? nullptr : zeros_.data() + r * groups_;
+    return zeros_.empty() ? nullptr : zeros_.data() + r * scale_stride_;
   }
   float zero() const { return zero_; }
   float bias() const { return bits_ <= 4 ? 0.0f : bits_ == 8 ? 128.0f : 32768.0f; }
@@ -79,7 +80,7 @@ class PackedRows {
  private:
   PackedRows() = default;
 
-  int64_t rows_ = 0, cols_ = 0, group_ = 0, groups_ = 0, row_bytes_ = 0;
+  int64_t rows_ = 0, cols_ = 0, group_ = 0, groups_ = 0, scale_stride_ = 0, row_bytes_ = 0;
   int bits_ = 0;
   float zero_ = 0;
   std::shared_ptr<Buffer> codes_;

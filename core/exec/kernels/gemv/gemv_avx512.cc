@@ -13,47 +13,67 @@ namespace halftone {
 namespace {
 
 constexpr int64_t kField = 16;
+// Rows are short streams for the hardware's prefetcher; all together they are one long one.
+constexpr int64_t kPrefetchBytes = 8192;
 
-// What each code counts; the 16 lanes repeat when there are fewer codes.
+HT_AVX512_INLINE void Prefetch(const uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + kPrefetchBytes), _MM_HINT_T0);
+}
+
+// What each code is; the 16 lanes repeat when there are fewer codes.
 template <int kBits>
 HT_AVX512_INLINE __m512 CodeValues() {
   const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   return _mm512_cvtepi32_ps(_mm512_and_si512(lanes, _mm512_set1_epi32((1 << kBits) - 1)));
 }
-HT_AVX512_INLINE __m512 Scaled(__m512 q, const GemvParams& p) {
-  return _mm512_mul_ps(_mm512_sub_ps(q, _mm512_set1_ps(p.zero)), _mm512_set1_ps(p.scale));
-}
 
 // `kRows` rows of weights from r on times `kM` rows of x. Scales change every kGroup fields, where
-// that divides a chunk; kGroup = 0: at the beginning of chunks only.
-template <int kBits, int kGroup, int kRows, int kM>
+// that divides a chunk; kGroup = 0: at the beginning of chunks only. kZeros: zero points differ.
+template <int kBits, int kGroup, bool kZeros, int kRows, int kM>
 HT_AVX512 void SmallCodes(const GemvTask& task, int64_t r) {
   constexpr int kFields = 32 / kBits;
   const PackedRows& w = task.w;
-  const __m512 values = CodeValues<kBits>();
-  const int64_t chunks = task.stride / (kFields * kField), last_group = w.groups() - 1;
+  __m512 values = CodeValues<kBits>();
+  if constexpr (!kZeros) values = _mm512_sub_ps(values, _mm512_set1_ps(w.zero()));
+  const int64_t chunks = task.stride / (kFields * kField);
   const int64_t chunks_per_group =
-      kGroup != 0 || last_group == 0 ? chunks : w.group() / (kFields * kField);
+      kGroup != 0 || w.groups() == 1 ? chunks : w.group() / (kFields * kField);
+  const float* scales[kRows];
+  const uint16_t* zeros[kRows];
+  const uint8_t* codes[kRows];
   __m512 tables[kRows], sums[kRows][kM];
-  for (auto& row : sums) {
-    for (__m512& s : row) s = _mm512_setzero_ps();
+  for (int k = 0; k < kRows; ++k) {
+    scales[k] = w.scales(r + k);
+    zeros[k] = w.zeros(r + k);
+    codes[k] = w.row(r + k);
+    for (__m512& s : sums[k]) s = _mm512_setzero_ps();
   }
-  for (int64_t chunk = 0, next = 0, g = 0; chunk < chunks; ++chunk) {
+  // The next group's values of the codes.
+  const auto next_tables = [&]() __attribute__((always_inline, target("avx512f"))) {
+    for (int k = 0; k < kRows; ++k) {
+      __m512 q = values;
+      if constexpr (kZeros) {
+        q = _mm512_sub_ps(q, _mm512_set1_ps(static_cast<float>(*zeros[k]++)));
+      }
+      tables[k] = _mm512_mul_ps(q, _mm512_set1_ps(*scales[k]++));
+    }
+  };
+  const float* x = task.x;
+  for (int64_t chunk = 0, next = 0; chunk < chunks; ++chunk) {
     if (kGroup == 0 && chunk == next) {
-      for (int k = 0; k < kRows; ++k) tables[k] = Scaled(values, ParamsOf(w, r + k, g));
+      next_tables();
       next += chunks_per_group;
-      ++g;
     }
     __m512i words[kRows];
-    for (int k = 0; k < kRows; ++k) words[k] = _mm512_loadu_si512(w.row(r + k) + chunk * 64);
-    const float* x = task.x + chunk * kFields * kField;
+    for (int k = 0; k < kRows; ++k) {
+      Prefetch(codes[k]);
+      words[k] = _mm512_loadu_si512(codes[k]);
+      codes[k] += 64;
+    }
 #pragma GCC unroll 8
     for (int f = 0; f < kFields; ++f, x += kField) {
       if constexpr (kGroup != 0) {
-        if (f % kGroup == 0) {
-          g = std::min((chunk * kFields + f) / kGroup, last_group);
-          for (int k = 0; k < kRows; ++k) tables[k] = Scaled(values, ParamsOf(w, r + k, g));
-        }
+        if (f % kGroup == 0) next_tables();
       }
       __m512 xs[kM];
       for (int i = 0; i < kM; ++i) xs[i] = _mm512_loadu_ps(x + i * task.stride);
@@ -89,6 +109,7 @@ HT_AVX512 void LargeCodes(const GemvTask& task, int64_t r) {
   const PackedRows& w = task.w;
   const int64_t fields = task.stride / kField;
   const int64_t per_group = w.groups() == 1 ? fields : w.group() / kField;
+  constexpr int64_t kFieldBytes = kField * kBits / 8;
   __m512 sums[kRows][kM];
   for (auto& row : sums) {
     for (__m512& s : row) s = _mm512_setzero_ps();
@@ -103,6 +124,7 @@ HT_AVX512 void LargeCodes(const GemvTask& task, int64_t r) {
       __m512 xs[kM];
       for (int i = 0; i < kM; ++i) xs[i] = _mm512_loadu_ps(task.x + i * task.stride + f * kField);
       for (int k = 0; k < kRows; ++k) {
+        if (f * kFieldBytes % 64 == 0) Prefetch(w.row(r + k) + f * kFieldBytes);
         const __m512 q = _mm512_sub_ps(LoadField<kBits>(w.row(r + k), f), zeros[k]);
         for (int i = 0; i < kM; ++i) part[k][i] = _mm512_fmadd_ps(q, xs[i], part[k][i]);
       }
@@ -123,7 +145,11 @@ HT_AVX512 void LargeCodes(const GemvTask& task, int64_t r) {
 template <int kBits, int kGroup, int kRows, int kM>
 void Rows(const GemvTask& task, int64_t r) {
   if constexpr (kBits <= 4) {
-    SmallCodes<kBits, kGroup, kRows, kM>(task, r);
+    if (task.w.zeros(r) == nullptr) {
+      SmallCodes<kBits, kGroup, false, kRows, kM>(task, r);
+    } else {
+      SmallCodes<kBits, kGroup, true, kRows, kM>(task, r);
+    }
   } else {
     LargeCodes<kBits, kRows, kM>(task, r);
   }
