@@ -12,7 +12,7 @@ namespace {
 constexpr absl::string_view kUsageUrl = "halftone/usage";
 constexpr absl::string_view kFooter = R"(
 SPEC: fp32, fp16, bf16, int8, int8/per-tensor/static, int8/per-channel/dynamic,
-  int8/per-channel/weight-only … VARIANT: a SPEC, or a variant id (8 or more characters of it).
+  int4, int8/per-group-64/weight-only, ternary, binary … VARIANT: a SPEC, or a variant id (8 or more characters of it).
 Files: .npy, .pb (ONNX TensorProto) or raw bytes. `halftone COMMAND --help` tells more.
 Exit codes: 0 it worked, 1 the server, a file or the model is at fault, 2 the command line is.)";
 

@@ -1,15 +1,12 @@
 #include "core/onnx/unpack_functions.h"
 
-#include <array>
 #include <cstdint>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "absl/types/span.h"
 #include "core/ops/registry.h"
 #include "core/ops/unpack.h"
-#include "core/quant/packed.h"
 
 namespace halftone {
 namespace {
@@ -59,17 +56,11 @@ class FunctionWriter {
   onnx::FunctionProto* const function_;
 };
 
-// What each byte holds, [256, per byte].
-void WriteTable(bool ternary, onnx::TensorProto* tensor) {
-  const int per_byte = ternary ? 4 : 8;
-  std::array<uint8_t, 256> bytes;
-  for (int i = 0; i < 256; ++i) bytes[i] = static_cast<uint8_t>(i);
-  std::vector<int8_t> table(static_cast<size_t>(256 * per_byte));
-  ternary ? UnpackTernary(bytes, absl::MakeSpan(table))
-          : UnpackBinary(bytes, absl::MakeSpan(table));
+void WriteTable(const std::string& op, onnx::TensorProto* tensor) {
+  const std::vector<int8_t> table = UnpackTable(op);
   tensor->set_data_type(onnx::TensorProto::INT8);
   tensor->add_dims(256);
-  tensor->add_dims(per_byte);
+  tensor->add_dims(static_cast<int64_t>(table.size() / 256));
   tensor->set_raw_data(table.data(), table.size());
 }
 
@@ -83,8 +74,7 @@ void WriteFunction(const std::string& name, int opset, onnx::FunctionProto* func
   import->set_domain("");
   import->set_version(opset);
   FunctionWriter w(function);
-  WriteTable(name == kUnpackTernary,
-             w.Constant("table", "value", onnx::AttributeProto::TENSOR)->mutable_t());
+  WriteTable(name, w.Constant("table", "value", onnx::AttributeProto::TENSOR)->mutable_t());
   FunctionWriter::SetInt(w.Node("Cast", {"packed"}, "index"), "to", onnx::TensorProto::INT32);
   FunctionWriter::SetInt(w.Node("Gather", {"table", "index"}, "bytes"), "axis", 0);
   w.Ints("all", -1);

@@ -50,6 +50,16 @@ bool UnpacksWeights(const Node& node) {
 
 int UnpackedBits(const Node& node) { return node.op() == kUnpackTernary ? 2 : 1; }
 
+std::vector<int8_t> UnpackTable(absl::string_view op) {
+  std::array<uint8_t, 256> bytes;
+  for (int i = 0; i < 256; ++i) bytes[i] = static_cast<uint8_t>(i);
+  const bool ternary = op == kUnpackTernary;
+  std::vector<int8_t> table(bytes.size() * (ternary ? 4 : 8));
+  ternary ? UnpackTernary(bytes, absl::MakeSpan(table))
+          : UnpackBinary(bytes, absl::MakeSpan(table));
+  return table;
+}
+
 absl::Span<const OpDef> UnpackOps() { return kRows; }
 
 }  // namespace halftone

@@ -9,6 +9,9 @@
 #ifndef HALFTONE_CORE_OPS_UNPACK_H_
 #define HALFTONE_CORE_OPS_UNPACK_H_
 
+#include <cstdint>
+#include <vector>
+
 #include "absl/strings/string_view.h"
 #include "core/graph/graph.h"
 
@@ -23,6 +26,8 @@ inline constexpr absl::string_view kUnpackBinary = "UnpackBinary";
 bool UnpacksWeights(const Node& node);
 // Bits per weight: 2 or 1. Requires: UnpacksWeights(node).
 int UnpackedBits(const Node& node);
+// What each byte holds, [256, 8 / bits]. Requires: `op` is one of the two.
+std::vector<int8_t> UnpackTable(absl::string_view op);
 
 }  // namespace halftone
 

@@ -8,7 +8,9 @@
 namespace halftone {
 namespace {
 
-std::string PrecisionText(WeightType type, const QuantSpec& spec, const CpuFeatures& features) {
+std::string PrecisionText(const WeightFormat& format, const QuantSpec& spec,
+                          const CpuFeatures& features) {
+  const WeightType type = format.type;
   switch (type) {
     case WeightType::kF32:
       return "f32";
@@ -19,8 +21,10 @@ std::string PrecisionText(WeightType type, const QuantSpec& spec, const CpuFeatu
     default:
       break;
   }
-  return UsesIntegerArithmetic(spec) ? std::string(Name(type))
-                                     : absl::StrCat(Name(type), " weights, f32 compute");
+  if (UsesIntegerArithmetic(spec)) return std::string(Name(type));
+  const std::string groups =
+      format.group_size > 0 ? absl::StrCat(" in groups of ", format.group_size) : "";
+  return absl::StrCat(Name(type), " weights", groups, ", f32 compute");
 }
 
 }  // namespace
@@ -31,7 +35,7 @@ std::vector<LayerReport> LayersOf(const std::vector<NodeChoice>& choices, const 
   for (const NodeChoice& c : choices) {
     layers.push_back({.node = c.node->name(),
                       .op = c.node->op(),
-                      .precision = PrecisionText(c.format.type, spec, features),
+                      .precision = PrecisionText(c.format, spec, features),
                       .reason = c.reason,
                       .weight_bytes = c.weight_bytes});
   }

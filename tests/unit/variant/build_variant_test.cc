@@ -218,12 +218,15 @@ TEST(PlanVariant, PredictsTheBytesOfTheBuild) {
   const Graph fp32 = ClassifierNet();
   const SampleSet samples = RealSamples(2);
   for (const std::string spec :
-       {"fp16", "bf16", "int8/per-channel/weight-only", "int8/per-tensor/weight-only"}) {
+       {"fp16", "bf16", "int8/per-channel/weight-only", "int8/per-tensor/weight-only", "int16",
+        "uint8", "int4/per-group-2/weight-only", "uint4", "ternary", "binary"}) {
     HT_ASSERT_OK_AND_ASSIGN(const PlanReport plan, PlanVariant(fp32, Spec(spec), kVnni, true));
     HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, spec, &samples));
     EXPECT_EQ(plan.predicted_weight_bytes, built.report.weight_bytes) << spec;
     EXPECT_EQ(plan.layers.size(), built.report.layers.size());
-    EXPECT_GT(plan.layers[0].sqnr_db, 20);
+    const bool coarse = BitsOf(Spec(spec).weights) < 8;
+    EXPECT_GT(plan.layers[0].sqnr_db, coarse ? 0 : 20) << spec;
+    EXPECT_EQ(plan.layers[0].precision, built.report.layers[0].precision);
   }
 }
 
