@@ -103,7 +103,8 @@ EvalBudget BuildBudget(const Graph& graph) {
   for (const Value* v : graph.values()) {
     if (v->is_constant()) constants += v->constant().num_bytes();
   }
-  return {.work = (1 << 25) + 64 * constants, .bytes = (int64_t{256} << 20) + 8 * constants};
+  // Weights of one bit are evaluated as i32 when they are packed.
+  return {.work = (1 << 25) + 256 * constants, .bytes = (int64_t{256} << 20) + 128 * constants};
 }
 
 // Sizes below can be added, multiplied by an element size and aligned without overflow.

@@ -299,7 +299,7 @@ absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& weights, const Weigh
   const bool by_outputs = rounding.moments != nullptr && format.type != WeightType::kBinary;
   Codes codes = NearestCodes(w.data<float>(), groups, format, row, rounding.clip, by_outputs);
   if (by_outputs) RoundForOutputs(w.data<float>(), format, row, rounding, codes);
-  NarrowWeights out{.shape = weights.shape()};
+  NarrowWeights out{.shape = weights.shape(), .order = format.order};
   HT_ASSIGN_OR_RETURN(out.scale, Tensor::Create(DataType::kF32, groups.scale_shape()));
   std::vector<int32_t> zeros;
   for (size_t i = 0; i < codes.params.size(); ++i) {
@@ -384,7 +384,12 @@ absl::StatusOr<WeightFormat> FormatFor(const QuantSpec& spec, WeightType type, c
 
 int64_t NarrowWeights::bytes() const {
   if (IsFloat(stored.type())) return stored.num_bytes();
-  return stored.num_bytes() + scale.num_bytes() + zero_point.num_bytes();
+  const int64_t rank = static_cast<int64_t>(shape.size());
+  const int64_t sizes = order == WeightOrder::kAsIs       ? 0
+                        : order == WeightOrder::kConvRows ? rank
+                                                          : 2 * rank + 1;
+  return stored.num_bytes() + scale.num_bytes() + zero_point.num_bytes() +
+         sizes * static_cast<int64_t>(sizeof(int64_t));
 }
 
 std::string WeightObstacle(const Tensor& weights, const WeightFormat& format) {

@@ -59,10 +59,12 @@ absl::StatusOr<WeightFormat> FormatFor(const QuantSpec& spec, WeightType type, c
 
 struct NarrowWeights {
   Shape shape;        // of the f32 weights
+  WeightOrder order = WeightOrder::kAsIs;
   Tensor stored;      // i16 … u4, f16 or bf16 in the stored order; one and two bits: u8 bytes
   Tensor scale;       // integers: a scalar, one per channel, or one per group
   Tensor zero_point;  // of the stored type, like scale; without elements where there is none
   bool has_zero_point() const { return zero_point.num_elements() > 0; }
+  // Of all constants in the graph, the shapes that rows are brought back to included.
   int64_t bytes() const;
 };
 

@@ -39,7 +39,7 @@ inline std::vector<WeightLayer> WeightLayers() {
        {{"group", int64_t{2}}}},
       {"MatMul", "MatMul", {3, 70}, {70, 37}},
       {"MatMulRow", "MatMul", {1, 2, 130}, {130, 48}},
-      {"MatMulWide", "MatMul", {17, 96}, {96, 64}},
+      {"MatMulWide", "MatMul", {18, 96}, {96, 64}},
       {"Gemm", "Gemm", {4, 65}, {65, 30}},
       {"GemmTransB", "Gemm", {5, 66}, {31, 66}, {{"transB", int64_t{1}}}},
   };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "absl/cleanup/cleanup.h"
 #include "core/base/status_macros.h"
 #include "core/ops/evaluate.h"
 #include "core/ops/unpack.h"
@@ -157,6 +158,13 @@ absl::StatusOr<CodeMatrix> ReadCodes(const Graph& graph, const WeightMatch& weig
   const auto zero_of = [&](int32_t i) {
     if (m.bits == 1) return 0.5f;
     return static_cast<float>((zero.num_elements() == 0 ? 0 : zero.data<int32_t>()[i]) - lowest);
+  };
+  // Who packs the weights has no more use for the file's pages.
+  const absl::Cleanup drop = [&] {
+    for (const Tensor* t : {&weights.constant->constant(), &dequantize.input(1)->constant()}) {
+      t->DropPages();
+    }
+    if (dequantize.input(2) != nullptr) dequantize.input(2)->constant().DropPages();
   };
   m.group = GroupOf(index, view);
   if (m.group < m.cols && BelongsToColumns(index, view)) {

@@ -468,7 +468,6 @@ absl::StatusOr<std::shared_ptr<const PackedRows>> PackRows(ProgramBuilder& build
                       builder.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
                         HT_ASSIGN_OR_RETURN(const CodeMatrix codes,
                                             ReadCodes(builder.graph(), weights, view));
-                        weights.constant->constant().DropPages();
                         PackedWeights made{.rows = PackedRows::Pack(codes)};
                         if (made.rows == nullptr)
                           return absl::ResourceExhaustedError("packed weights: no memory");
@@ -490,7 +489,6 @@ absl::StatusOr<WidenedWeights> PackBlocked(ProgramBuilder& builder, const Weight
         HT_ASSIGN_OR_RETURN(
             const CodeMatrix codes,
             ReadCodes(builder.graph(), weights, ConvView(weights.shape, conv_groups, transposed)));
-        weights.constant->constant().DropPages();
         PackedWeights made{.blocked = BlockedCodes::Pack(codes, *layout)};
         if (made.blocked == nullptr) {
           return absl::ResourceExhaustedError("packed weights: no memory");

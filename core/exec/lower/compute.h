@@ -126,9 +126,9 @@ absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, C
                            ComputePrimitive chosen, const WeightBuffer& weights,
                            const ComputePlaces& places, std::string why);
 
-// PackWeights for integers of any width. Rows: what PackedRows multiplies, one per output. Blocked: in
-// the order of convolution weights `wanted`, [g,] o, i, spatial; UNIMPLEMENTED when that has gaps.
-// `conv_groups` > 1 says that there is a g.
+// PackWeights for integers of any width. Rows: what PackedRows multiplies, one per output. Blocked:
+// in the order of convolution weights `wanted`, [g,] o, i, spatial; UNIMPLEMENTED when that has
+// gaps. `conv_groups` > 1 says that there is a g.
 absl::StatusOr<std::shared_ptr<const PackedRows>> PackRows(ProgramBuilder& builder,
                                                            const WeightMatch& weights,
                                                            const MatrixView& view);

@@ -1,5 +1,6 @@
 #include "core/exec/lower/gemv.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -9,6 +10,10 @@
 
 namespace halftone {
 namespace {
+
+// Up to here, reading the packed weights again for every few rows costs less than widening them: a
+// layer of 4096 x 4096 in int4 takes 2.6 ms per 4 rows, and 14.8 ms widened with 16 rows.
+constexpr int64_t kMaxProductRows = 16;
 
 // The bias, one number per output, and how many operations of the tail it takes; nullopt when it is
 // no such constant.
@@ -36,12 +41,13 @@ std::optional<Bias> BiasOf(const ProgramBuilder& builder, const ComputeMatch& ma
 
 absl::StatusOr<bool> LowerGemv(ProgramBuilder& builder, const ComputeMatch& match, int64_t m,
                                const std::shared_ptr<const PackedRows>& weights) {
-  if (m > PackedRows::kMaxRows || !weights->multiplies()) return false;
+  if (m > kMaxProductRows || !weights->multiplies()) return false;
   const std::optional<Bias> bias = BiasOf(builder, match, weights->rows());
   if (!bias) return false;
   HT_ASSIGN_OR_RETURN(const BufferId source,
                       builder.Fetch(match.input, Layout::kPlain, DataType::kF32));
-  builder.RequireScratch(weights->ScratchFloats(m) * static_cast<int64_t>(sizeof(float)));
+  builder.RequireScratch(weights->ScratchFloats(std::min(m, PackedRows::kMaxRows)) *
+                         static_cast<int64_t>(sizeof(float)));
   const BufferId result =
       builder.Define(match.result(bias->tail_ops), Layout::kPlain, DataType::kF32);
   builder.AddStep({.node = match.anchor->name(),
@@ -50,9 +56,13 @@ absl::StatusOr<bool> LowerGemv(ProgramBuilder& builder, const ComputeMatch& matc
                    .precision = CodesName(*match.weights)},
                   {source, result}, [=, values = bias->values](Binding& b) -> BoundStep {
                     return [=, &b] {
-                      weights->Multiply(b.as<float>(source), m,
-                                        values.empty() ? nullptr : values.data(),
-                                        b.as<float>(result), reinterpret_cast<float*>(b.scratch()));
+                      const float* bias = values.empty() ? nullptr : values.data();
+                      for (int64_t i = 0; i < m; i += PackedRows::kMaxRows) {
+                        weights->Multiply(b.as<float>(source) + i * weights->cols(),
+                                          std::min(m - i, PackedRows::kMaxRows), bias,
+                                          b.as<float>(result) + i * weights->rows(),
+                                          reinterpret_cast<float*>(b.scratch()));
+                      }
                       return absl::OkStatus();
                     };
                   });

@@ -80,8 +80,8 @@ memory::desc RowsDesc(int64_t rows, int64_t length, DataType type, int64_t dista
   return memory::desc({rows, length}, DnnlType(type), {distance == 0 ? length : distance, 1});
 }
 
-absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType weights,
-                                       bool rows, FusedTail tail) {
+absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType weights, bool rows,
+                                       FusedTail tail) {
   return TryDnnl("matmul", [&] {
     const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({1, d.n}, DataType::kF32);
     dnnl::matmul::primitive_desc pd(CpuEngine(), RowsDesc(d.m, d.k, source, d.source_distance),
@@ -176,9 +176,9 @@ absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m
   HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, d));
   return WeightBuffer{
       .desc = c.primitive.weights,
-      .widened = WidenedWeights{
-          .desc = c.primitive.weights,
-          .widen = [rows](float* out) { rows->Widen(0, rows->rows(), out); }}};
+      .widened = WidenedWeights{.desc = c.primitive.weights, .widen = [rows](float* out) {
+                                  rows->Widen(0, rows->rows(), out);
+                                }}};
 }
 
 // The distance of equally spaced rows along the innermost stored dimension; nullopt when they
