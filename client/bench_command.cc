@@ -9,11 +9,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/calibration.h"
-#include "client/format.h"
 #include "client/infer.h"
 #include "client/inference_commands.h"
 #include "client/progress_bar.h"
 #include "client/table.h"
+#include "core/base/format.h"
 #include "core/base/status_macros.h"
 
 namespace halftone {

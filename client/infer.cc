@@ -7,8 +7,8 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "client/format.h"
 #include "client/wire.h"
+#include "core/base/format.h"
 
 namespace halftone {
 namespace {

@@ -15,12 +15,12 @@
 #include "absl/time/clock.h"
 #include "client/calibration.h"
 #include "client/command.h"
-#include "client/format.h"
 #include "client/infer.h"
 #include "client/progress_bar.h"
 #include "client/table.h"
 #include "client/tensor_files.h"
 #include "client/wire.h"
+#include "core/base/format.h"
 #include "core/base/status_macros.h"
 
 namespace halftone {

@@ -7,13 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/command.h"
-#include "client/format.h"
 #include "client/onnx_files.h"
 #include "client/progress_bar.h"
 #include "client/table.h"
 #include "client/uploader.h"
 #include "client/variants.h"
 #include "client/wire.h"
+#include "core/base/format.h"
 #include "core/base/status_macros.h"
 
 namespace halftone {

@@ -9,11 +9,11 @@
 #include "client/calibration.h"
 #include "client/command.h"
 #include "client/exporter.h"
-#include "client/format.h"
 #include "client/progress_bar.h"
 #include "client/table.h"
 #include "client/variants.h"
 #include "client/wire.h"
+#include "core/base/format.h"
 #include "core/base/status_macros.h"
 
 namespace halftone {

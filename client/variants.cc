@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
-#include "client/format.h"
+#include "core/base/format.h"
 #include "core/base/status_macros.h"
 
 namespace halftone {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 #include "server/call_util.h"
 #include "server/infer_call.h"
 #include "server/proto_convert.h"

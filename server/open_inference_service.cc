@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 #include "server/call_util.h"
 #include "server/infer_call.h"
 #include "server/open_inference_codec.h"

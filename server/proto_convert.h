@@ -17,10 +17,6 @@
 
 namespace halftone {
 
-// `text` with '?' for every byte that is not UTF-8. Names in a model are any bytes, and clients
-// refuse a whole message for one bad string.
-std::string Utf8(absl::string_view text);
-
 v1::DataType ToProto(DataType type);
 // INVALID_ARGUMENT for UNSPECIFIED and numbers without a name. `what` starts the message.
 absl::StatusOr<DataType> FromProto(v1::DataType type, absl::string_view what);

@@ -1,4 +1,4 @@
-#include "client/format.h"
+#include "core/base/format.h"
 
 #include <array>
 #include <cmath>

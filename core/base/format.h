@@ -1,6 +1,6 @@
 // Numbers as people read them. Machine output never goes through here.
-#ifndef HALFTONE_CLIENT_FORMAT_H_
-#define HALFTONE_CLIENT_FORMAT_H_
+#ifndef HALFTONE_CORE_BASE_FORMAT_H_
+#define HALFTONE_CORE_BASE_FORMAT_H_
 
 #include <cstdint>
 #include <string>
@@ -16,4 +16,4 @@ std::string FormatNumber(double x, int decimals);
 
 }  // namespace halftone
 
-#endif  // HALFTONE_CLIENT_FORMAT_H_
+#endif  // HALFTONE_CORE_BASE_FORMAT_H_
