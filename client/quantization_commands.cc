@@ -9,6 +9,7 @@
 #include "client/calibration.h"
 #include "client/command.h"
 #include "client/exporter.h"
+#include "client/files.h"
 #include "client/progress_bar.h"
 #include "client/table.h"
 #include "client/variants.h"
@@ -257,6 +258,7 @@ CommandRunner BindCalibrate(CLI::App& app) {
 struct ReportOptions {
   std::string model;
   std::string variant;
+  std::string html;
   int layers = kWorstLayers;
 };
 
@@ -266,8 +268,17 @@ absl::Status ShowReport(const ReportOptions& options, CommandContext& context) {
   v1::Report report;
   request.set_model(options.model);
   *request.mutable_variant() = ParseSelector(options.variant);
+  request.set_html(!options.html.empty());
   HT_RETURN_IF_ERROR(server.ToStatus(
       server.quantization().GetReport(server.NewContext().get(), request, &report)));
+  if (!options.html.empty()) {
+    HT_RETURN_IF_ERROR(WriteFile(options.html, report.html()));
+    report.clear_html();
+    if (!context.json) {
+      context.terminal.out << options.html << "\n";
+      return absl::OkStatus();
+    }
+  }
   if (context.json) {
     PrintJson(context, ToJson(report));
     return absl::OkStatus();
@@ -283,6 +294,7 @@ CommandRunner BindReport(CLI::App& app) {
   auto options = std::make_shared<ReportOptions>();
   app.add_option("model", options->model, "Name of the model")->required();
   app.add_option("variant", options->variant, "A spec or an id")->required();
+  app.add_option("--html", options->html, "Write the report as a page with charts to this file");
   app.add_option("--layers", options->layers, "How many of the worst layers to list")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

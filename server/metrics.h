@@ -6,7 +6,6 @@
 #ifndef HALFTONE_SERVER_METRICS_H_
 #define HALFTONE_SERVER_METRICS_H_
 
-#include <prometheus/collectable.h>
 #include <prometheus/counter.h>
 #include <prometheus/family.h>
 #include <prometheus/gauge.h>
@@ -87,7 +86,7 @@ class Metrics {
   std::map<VariantKey, VariantSeries> series_ ABSL_GUARDED_BY(mu_);
 };
 
-// A family of gauges (or counters) for a collector.
+// A family of gauges (or counters) that a scrape makes.
 class GaugeFamily {
  public:
   GaugeFamily(absl::string_view name, absl::string_view help,
@@ -97,17 +96,6 @@ class GaugeFamily {
 
  private:
   prometheus::MetricFamily family_;
-};
-
-// Calls a function at every scrape.
-class ScrapeCollector : public prometheus::Collectable {
- public:
-  using Function = std::function<std::vector<prometheus::MetricFamily>()>;
-  explicit ScrapeCollector(Function collect) : collect_(std::move(collect)) {}
-  std::vector<prometheus::MetricFamily> Collect() const override { return collect_(); }
-
- private:
-  const Function collect_;
 };
 
 // The process_* set, from /proc/self.

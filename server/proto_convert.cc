@@ -178,6 +178,12 @@ void CopyLayers(const CoreLayers& layers, ProtoLayers* out) {
     l.set_reason(Utf8(layer.reason));
     l.set_sqnr_db(layer.sqnr_db);
     l.set_weight_bytes(layer.weight_bytes);
+    if (layer.weights.fp32.empty()) continue;
+    v1::WeightHistogram& h = *l.mutable_weights();
+    h.set_min(layer.weights.min);
+    h.set_max(layer.weights.max);
+    h.mutable_fp32()->Assign(layer.weights.fp32.begin(), layer.weights.fp32.end());
+    h.mutable_variant()->Assign(layer.weights.variant.begin(), layer.weights.variant.end());
   }
 }
 

@@ -9,6 +9,7 @@
 #include "core/base/sha256.h"
 #include "core/base/status_macros.h"
 #include "server/proto_convert.h"
+#include "server/report_page.h"
 #include "server/tensor_codec.h"
 #include "server/variant_search.h"
 
@@ -269,6 +270,10 @@ grpc::ServerUnaryReactor* QuantizationService::GetReport(grpc::CallbackServerCon
         HT_ASSIGN_OR_RETURN(const VariantReport report, env_.store.GetReport(info.model, info.id));
         labels = {.model = info.model, .variant = info.spec};
         ToProto(report, *response);
+        if (request->html()) {
+          HT_ASSIGN_OR_RETURN(*response->mutable_html(),
+                              ReportHtml(env_.store, info.model, info.id, /*links=*/false));
+        }
         return absl::OkStatus();
       });
 }

@@ -3,13 +3,14 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <prometheus/exposer.h>
+#include <prometheus/text_serializer.h>
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
+#include <iterator>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -17,12 +18,14 @@
 #include "core/base/status_macros.h"
 #include "core/exec/cpu_features.h"
 #include "core/store/model_store.h"
+#include "server/http_server.h"
 #include "server/inference_engine.h"
 #include "server/inference_service.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
 #include "server/open_inference_service.h"
 #include "server/quantization_service.h"
+#include "server/report_page.h"
 #include "server/scheduler.h"
 #include "server/service_env.h"
 #include "server/store_metrics.h"
@@ -59,16 +62,6 @@ std::string Address(const std::string& host, int port) {
   return absl::StrCat(host, ":", port);
 }
 
-absl::StatusOr<std::unique_ptr<prometheus::Exposer>> StartExposer(const ServerConfig& config) {
-  const std::string address = Address(config.metrics_host, config.metrics_port);
-  try {
-    return std::make_unique<prometheus::Exposer>(address, 2);
-  } catch (const std::exception& e) {
-    return absl::UnavailableError(
-        absl::StrCat("metrics: cannot listen on ", address, ": ", e.what()));
-  }
-}
-
 }  // namespace
 
 // Members are destroyed bottom up: gRPC first, the store last.
@@ -78,6 +71,7 @@ struct Server::Impl {
 
   absl::Status Open();
   absl::Status Listen();
+  HttpResponse Scrape();
   void Shutdown(absl::Time deadline);
 
   const ServerConfig config;
@@ -97,8 +91,7 @@ struct Server::Impl {
   std::optional<InferenceService> inference;
   std::optional<OpenInferenceService> open_inference;
   std::optional<StoreMetrics> store_metrics;
-  std::shared_ptr<ScrapeCollector> collector;
-  std::unique_ptr<prometheus::Exposer> exposer;
+  std::unique_ptr<HttpServer> http;
   std::unique_ptr<grpc::Server> grpc;
   int port = 0;
 };
@@ -144,14 +137,14 @@ absl::Status Server::Impl::Open() {
   inference.emplace(*env);
   open_inference.emplace(*env, ready);
   store_metrics.emplace(*store, *scheduler);
-  collector = std::make_shared<ScrapeCollector>([this] { return store_metrics->Collect(); });
   return absl::OkStatus();
 }
 
 absl::Status Server::Impl::Listen() {
-  HT_ASSIGN_OR_RETURN(exposer, StartExposer(config));
-  exposer->RegisterCollectable(metrics.registry());
-  exposer->RegisterCollectable(collector);
+  HT_ASSIGN_OR_RETURN(http, HttpServer::Listen(Address(config.metrics_host, config.metrics_port)));
+  http->Handle("/metrics", [this](const HttpRequest&) { return Scrape(); });
+  http->Handle("/report",
+               [this](const HttpRequest& request) { return AnswerReport(*store, request); });
 
   // Both are process-wide switches of gRPC that only ever go on: reflection is a plugin of every
   // later builder, so a server without it must be built before one with it.
@@ -188,6 +181,14 @@ absl::Status Server::Impl::Listen() {
   return absl::OkStatus();
 }
 
+HttpResponse Server::Impl::Scrape() {
+  std::vector<prometheus::MetricFamily> families = metrics.registry()->Collect();
+  std::vector<prometheus::MetricFamily> more = store_metrics->Collect();
+  std::move(more.begin(), more.end(), std::back_inserter(families));
+  return {.type = "text/plain; version=0.0.4; charset=utf-8",
+          .body = prometheus::TextSerializer().Serialize(families)};
+}
+
 void Server::Impl::Shutdown(absl::Time deadline) {
   ready = false;
   if (grpc != nullptr) {
@@ -195,7 +196,7 @@ void Server::Impl::Shutdown(absl::Time deadline) {
     grpc->Wait();
     grpc.reset();
   }
-  exposer.reset();
+  http.reset();
   slow_pool.reset();
   quick_pool.reset();
   drop_contexts_of = nullptr;
@@ -216,7 +217,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerConfig config) {
 
 int Server::port() const { return impl_->port; }
 
-int Server::metrics_port() const { return impl_->exposer->GetListeningPorts().front(); }
+int Server::metrics_port() const { return impl_->http->port(); }
 
 std::string Server::Summary() const {
   const ServerConfig& c = impl_->config;

@@ -26,7 +26,7 @@ class Server {
   ~Server();
 
   int port() const;          // of gRPC
-  int metrics_port() const;  // of http://…/metrics
+  int metrics_port() const;  // of http://…/metrics and http://…/report
   // What the automatic settings became, for people.
   std::string Summary() const;
 

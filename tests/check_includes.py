@@ -31,7 +31,7 @@ VENDOR = [
     (r"(oneapi/)?dnnl|omp\.h", ["core/exec"]),
     (r"turbojpeg|png\.h|webp/|tiffio|openjpeg", ["core/image"]),
     (r"grpc", ["server", "client"]),
-    (r"prometheus/", ["server"]),
+    (r"prometheus/|civetweb|CivetServer", ["server"]),
     (r"(halftone/v1|inference)/.*pb\.h", ["server", "client"]),
 ]
 OURS = sorted(MAY, key=len, reverse=True)

@@ -19,6 +19,7 @@
 #include "core/variant/mixed_precision.h"
 #include "core/variant/quantization_inputs.h"
 #include "core/variant/variant_layers.h"
+#include "core/variant/weight_histogram.h"
 
 namespace halftone {
 namespace {
@@ -223,7 +224,17 @@ class Builder {
     r.coverage = CoverageOf(choices_);
     r.fp32_weight_bytes = ConstantBytes(fp32_);
     r.weight_bytes = ConstantBytes(built_.graph);
+    HT_RETURN_IF_ERROR(TakeHistograms());
     return Tell("quantize", 0.5, 0.5, 1, 1);
+  }
+
+  absl::Status TakeHistograms() {
+    for (size_t i = 0; i < choices_.size(); ++i) {
+      if (choices_[i].format.type == WeightType::kF32) continue;
+      HT_ASSIGN_OR_RETURN(built_.report.layers[i].weights,
+                          HistogramOf(fp32_, built_.graph, choices_[i]));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Measure() {

@@ -4,7 +4,11 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 
 namespace halftone {
 namespace {
@@ -20,22 +24,47 @@ double Finite(double x) {
   return std::isinf(x) ? std::copysign(kLargest, x) : x;
 }
 
+// One string "0 12 3": a line of the file instead of one for each bin.
+Json CountsJson(const std::vector<int64_t>& counts) { return absl::StrJoin(counts, " "); }
+
+std::vector<int64_t> CountsFrom(const std::string& text) {
+  std::vector<int64_t> counts;
+  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    if (!absl::SimpleAtoi(word, &counts.emplace_back())) counts.back() = 0;
+  }
+  return counts;
+}
+
 Json LayerJson(const LayerReport& l) {
-  return {{"node", l.node},
-          {"op", l.op},
-          {"precision", l.precision},
-          {"reason", l.reason},
-          {"sqnr_db", Finite(l.sqnr_db)},
-          {"weight_bytes", l.weight_bytes}};
+  Json j = {{"node", l.node},
+            {"op", l.op},
+            {"precision", l.precision},
+            {"reason", l.reason},
+            {"sqnr_db", Finite(l.sqnr_db)},
+            {"weight_bytes", l.weight_bytes}};
+  if (!l.weights.fp32.empty()) {
+    j["weights"] = {{"min", Finite(l.weights.min)},
+                    {"max", Finite(l.weights.max)},
+                    {"fp32", CountsJson(l.weights.fp32)},
+                    {"variant", CountsJson(l.weights.variant)}};
+  }
+  return j;
 }
 
 LayerReport LayerFrom(const Json& j) {
-  return {.node = j.at("node"),
-          .op = j.at("op"),
-          .precision = j.at("precision"),
-          .reason = j.at("reason"),
-          .sqnr_db = j.at("sqnr_db"),
-          .weight_bytes = j.at("weight_bytes")};
+  LayerReport l = {.node = j.at("node"),
+                   .op = j.at("op"),
+                   .precision = j.at("precision"),
+                   .reason = j.at("reason"),
+                   .sqnr_db = j.at("sqnr_db"),
+                   .weight_bytes = j.at("weight_bytes")};
+  if (const auto weights = j.find("weights"); weights != j.end()) {
+    l.weights = {.min = weights->at("min"),
+                 .max = weights->at("max"),
+                 .fp32 = CountsFrom(weights->at("fp32")),
+                 .variant = CountsFrom(weights->at("variant"))};
+  }
+  return l;
 }
 
 // The scalar fields, once for both directions.

@@ -10,6 +10,12 @@
 
 namespace halftone {
 
+// Weights of one layer as counts in bins of equal width over [min, max]. Empty: not taken.
+struct WeightHistogram {
+  double min = 0, max = 0;
+  std::vector<int64_t> fp32, variant;  // before and after; equal sizes
+};
+
 struct LayerReport {
   std::string node;
   std::string op;
@@ -17,6 +23,7 @@ struct LayerReport {
   std::string reason;     // why a node stayed float; empty when it was quantized
   double sqnr_db = 0;     // of this node's output, variant against fp32; +inf is stored as 999
   int64_t weight_bytes = 0;
+  WeightHistogram weights;  // of quantized layers
 };
 
 struct OperatorCoverage {

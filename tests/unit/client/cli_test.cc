@@ -161,6 +161,15 @@ TEST_F(Cli, ReportListsCoverageAndLayers) {
                                  HasSubstr("21.5 dB")));
 }
 
+TEST_F(Cli, ReportWritesAPageWhenAskedTo) {
+  const Outcome outcome = Run({"report", "m", "int8", "--html", Path("page.html")});
+  EXPECT_EQ(outcome.out, Path("page.html") + "\n");
+  EXPECT_EQ(ReadText(Path("page.html")), "<html>page</html>");
+  const Json json = RunJson({"report", "m", "int8", "--html", Path("page.html")});
+  EXPECT_EQ(json["spec_text"], "int8");
+  EXPECT_EQ(json["html"], "");
+}
+
 TEST_F(Cli, ExportWritesCompleteFiles) {
   server_.quantization.exported = {{"model.onnx", "graph"}, {"weights.bin", "0123456789"}};
   const Json result = RunJson({"export", "m", "int8", "-o", Path("out/deep")});

@@ -171,6 +171,7 @@ class FakeQuantization : public v1::QuantizationService::Service {
     layer->set_op("Conv");
     layer->set_reason("its weights are no constant");
     layer->set_sqnr_db(21.5);
+    if (request->html()) report->set_html("<html>page</html>");
     return grpc::Status::OK;
   }
 

@@ -17,7 +17,8 @@ VariantReport Full() {
           .sqnr_db = 31.25,
           .top1_agreement = 0.5,
           .max_abs_error = 0.1,
-          .layers = {{"n\n1", "Conv", "int8", "", 12.5, 7}, {"n2", "Gemm", "f32", "why", 999, 8}},
+          .layers = {{"n\n1", "Conv", "int8", "", 12.5, 7, {-1, 1.5, {0, 12}, {5, 7}}},
+                     {"n2", "Gemm", "f32", "why", 999, 8}},
           .coverage = {{"Conv", 2, 1}},
           .fp32_weight_bytes = int64_t{1} << 40,
           .weight_bytes = 5,
@@ -36,6 +37,10 @@ TEST(ReportJson, RoundTrips) {
   EXPECT_EQ(ToJson(back), json);
   EXPECT_EQ(back.layers[0].node, "n\n1");
   EXPECT_EQ(back.layers[1].reason, "why");
+  EXPECT_EQ(back.layers[0].weights.max, 1.5);
+  EXPECT_THAT(back.layers[0].weights.fp32, ::testing::ElementsAre(0, 12));
+  EXPECT_THAT(back.layers[0].weights.variant, ::testing::ElementsAre(5, 7));
+  EXPECT_TRUE(back.layers[1].weights.fp32.empty());
   EXPECT_EQ(back.coverage[0].total, 2);
   EXPECT_EQ(back.fp32_weight_bytes, int64_t{1} << 40);
   EXPECT_EQ(back.warnings.size(), 2u);
