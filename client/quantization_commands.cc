@@ -307,6 +307,7 @@ struct ExportOptions {
   std::string model;
   std::string variant;
   std::string folder;
+  bool for_training = false;
 };
 
 absl::Status Export(const ExportOptions& options, CommandContext& context) {
@@ -314,6 +315,7 @@ absl::Status Export(const ExportOptions& options, CommandContext& context) {
   v1::ExportVariantRequest request;
   request.set_model(options.model);
   *request.mutable_variant() = ParseSelector(options.variant);
+  request.set_for_training(options.for_training);
   ProgressBar bar = BarFor(context, absl::StrCat("export ", options.model, " ", options.variant));
   const auto progress = [&bar](int64_t done, int64_t total) {
     bar.Update(total == 0 ? 1 : static_cast<double>(done) / total, "receive",
@@ -335,6 +337,8 @@ CommandRunner BindExport(CLI::App& app) {
   app.add_option("model", options->model, "Name of the model")->required();
   app.add_option("variant", options->variant, "A spec or an id")->required();
   app.add_option("-o,--output", options->folder, "Folder for the ONNX files")->required();
+  app.add_flag("--for-training", options->for_training,
+               "Weights as floats behind fake quantization, to train elsewhere and upload again");
   return [options](CommandContext& context) { return Export(*options, context); };
 }
 

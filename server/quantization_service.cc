@@ -319,8 +319,13 @@ absl::Status QuantizationService::RunExport(const v1::ExportVariantRequest& requ
   HT_ASSIGN_OR_RETURN(const VariantInfo info,
                       Lookup(env_.store, request.model(), request.variant()));
   labels = {.model = info.model, .variant = info.spec};
-  HT_ASSIGN_OR_RETURN(const std::vector<std::string> paths,
-                      env_.store.VariantFiles(info.model, info.id));
+  ModelStore::TemporaryFiles files_to_send;
+  if (request.for_training()) {
+    HT_ASSIGN_OR_RETURN(files_to_send, env_.store.TrainingFiles(info.model, info.id));
+  } else {
+    HT_ASSIGN_OR_RETURN(files_to_send.paths, env_.store.VariantFiles(info.model, info.id));
+  }
+  const std::vector<std::string>& paths = files_to_send.paths;
   v1::ExportVariantResponse header;
   ToProtoWithArena(info, *header.mutable_header()->mutable_variant());
   for (const std::string& path : paths) {

@@ -49,7 +49,8 @@ class BundleWriter {
 
   // Appends to the file of this name. A file ends when another one begins.
   absl::Status Append(const std::string& name, absl::string_view bytes);
-  int64_t bytes() const;  // written so far
+  int64_t bytes() const;                                    // written so far
+  const std::string& folder() const { return temporary_; }  // until it is committed
   // Writes the manifest and syncs everything: what may still fail afterwards is the rename.
   absl::Status Seal(const nlohmann::json& fields);
   // Moves the sealed bundle to `target`, where nothing may be. Creates its parents.

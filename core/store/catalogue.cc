@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/store/model_store_impl.h"
+#include "core/variant/trainable.h"
 
 namespace halftone {
 namespace {
@@ -191,6 +192,22 @@ absl::StatusOr<std::vector<std::string>> ModelStore::Impl::VariantFiles(const st
                                                                         const std::string& id) {
   HT_ASSIGN_OR_RETURN(const VariantPtr v, FindOnDisk(model, id));
   return repository_->ModelFiles(v->folder);
+}
+
+absl::StatusOr<ModelStore::TemporaryFiles> ModelStore::Impl::TrainingFiles(const std::string& model,
+                                                                           const std::string& id) {
+  HT_ASSIGN_OR_RETURN(const VariantPtr v, FindOnDisk(model, id));
+  HT_RETURN_IF_ERROR(repository_->Verify(v->folder));
+  const std::string original = repository_->ModelFolder(v->model, v->version);
+  HT_ASSIGN_OR_RETURN(const Graph fp32, engine_.open_model(original + "/model.onnx"));
+  HT_ASSIGN_OR_RETURN(const Graph variant, engine_.open_model(v->folder + "/model.onnx"));
+  HT_ASSIGN_OR_RETURN(const Graph trainable, MakeTrainable(fp32, variant));
+  HT_ASSIGN_OR_RETURN(std::shared_ptr<BundleWriter> files,
+                      repository_->WriteTemporary([&](const auto& write) {
+                        return engine_.export_model(trainable, write);
+                      }));
+  HT_ASSIGN_OR_RETURN(std::vector<std::string> paths, repository_->ModelFiles(files->folder()));
+  return TemporaryFiles{std::move(paths), std::move(files)};
 }
 
 std::vector<std::string> ModelStore::Impl::damaged() {

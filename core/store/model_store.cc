@@ -169,6 +169,11 @@ absl::StatusOr<VariantHandle> ModelStore::AcquireBlocking(const std::string& mod
   return result;
 }
 std::vector<VariantInfo> ModelStore::LoadedVariants() const { return impl_->LoadedVariants(); }
+absl::StatusOr<ModelStore::TemporaryFiles> ModelStore::TrainingFiles(const std::string& model,
+                                                                     const std::string& id) const {
+  return impl_->TrainingFiles(model, id);
+}
+
 std::vector<std::string> ModelStore::damaged() const { return impl_->damaged(); }
 
 }  // namespace halftone

@@ -163,6 +163,15 @@ class ModelStore {
   // Paths of the variant's standard ONNX files, model.onnx first. Valid while it is not deleted.
   absl::StatusOr<std::vector<std::string>> VariantFiles(const std::string& model,
                                                         const std::string& id) const;
+  // The variant's training form (core/variant/trainable.h) as standard ONNX files, model.onnx
+  // first, in a folder of their own that goes with `keep`. The store must live longer. As
+  // MakeTrainable and VariantFiles; RESOURCE_EXHAUSTED when the disk is full. Computes.
+  struct TemporaryFiles {
+    std::vector<std::string> paths;
+    std::shared_ptr<const void> keep;
+  };
+  absl::StatusOr<TemporaryFiles> TrainingFiles(const std::string& model,
+                                               const std::string& id) const;
 
   // Lends the plan of a variant: `variant` is a spec text, a variant id, or "" (the default: fp32).
   // Version 0 is the newest. A plan can leave memory only when no handle and no copy of its plan()

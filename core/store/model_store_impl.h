@@ -183,6 +183,7 @@ class ModelStore::Impl {
   absl::Status DeleteVariant(const std::string& model, const std::string& id);
   absl::StatusOr<std::vector<std::string>> VariantFiles(const std::string& model,
                                                         const std::string& id);
+  absl::StatusOr<TemporaryFiles> TrainingFiles(const std::string& model, const std::string& id);
   std::vector<std::string> damaged();
 
   // acquire.cc

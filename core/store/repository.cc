@@ -255,6 +255,12 @@ absl::StatusOr<std::unique_ptr<BundleWriter>> Repository::WriteGraph(const Expor
   return bundle;
 }
 
+absl::StatusOr<std::unique_ptr<BundleWriter>> Repository::WriteTemporary(const Exporter& exporter) {
+  HT_ASSIGN_OR_RETURN(auto bundle, WriteGraph(exporter));
+  HT_RETURN_IF_ERROR(bundle->Seal(json::object()));
+  return bundle;
+}
+
 absl::StatusOr<std::unique_ptr<BundleWriter>> Repository::WriteModel(const StoredModel& model,
                                                                      const Exporter& exporter) {
   HT_ASSIGN_OR_RETURN(auto bundle, WriteGraph(exporter));

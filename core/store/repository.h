@@ -98,6 +98,9 @@ class Repository {
   absl::StatusOr<std::unique_ptr<BundleWriter>> WriteCalibration(const CalibrationRef& ref,
                                                                  const Samples& samples);
 
+  // A graph that is never committed: its files are there until the result is destroyed.
+  absl::StatusOr<std::unique_ptr<BundleWriter>> WriteTemporary(const Exporter& exporter);
+
   // What calibration found out about a set, by key (SHA-256 hex); goes with the set. An unreadable
   // entry is none: what is cached can be computed again.
   std::optional<std::string> ReadRanges(const std::string& calibration_folder,

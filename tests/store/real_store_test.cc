@@ -178,6 +178,29 @@ void RunAndKill(const std::string& folder, int step) {
   close(pipe_ends[0]);
 }
 
+TEST_F(RealStore, TrainingFilesLiveAsLongAsTheyAreHeld) {
+  HT_ASSERT_OK_AND_ASSIGN(const auto store, ModelStore::Open({.directory = folder_}));
+  HT_ASSERT_OK_AND_ASSIGN(const ModelInfo info, Upload(*store, "digits", model_));
+  HT_ASSERT_OK_AND_ASSIGN(const VariantInfo v,
+                          store->Quantize("digits", *QuantSpec::Parse("int8"), nullptr));
+  {
+    HT_ASSERT_OK_AND_ASSIGN(const ModelStore::TemporaryFiles files,
+                            store->TrainingFiles("digits", v.id));
+    ASSERT_THAT(files.paths, SizeIs(2));
+    EXPECT_THAT(files.paths[0], ::testing::EndsWith("/model.onnx"));
+    // Floats again: four times the bytes of the variant's.
+    HT_ASSERT_OK_AND_ASSIGN(const int64_t bytes, RealFileSystem().FileSize(files.paths[1]));
+    EXPECT_GT(bytes, 3 * v.disk_bytes);
+    EXPECT_FALSE(RealFileSystem().List(folder_ + "/tmp")->empty());
+  }
+  EXPECT_THAT(*RealFileSystem().List(folder_ + "/tmp"), IsEmpty());
+  HT_ASSERT_OK_AND_ASSIGN(const VariantInfo half,
+                          store->Quantize("digits", *QuantSpec::Parse("fp16"), nullptr));
+  EXPECT_THAT(store->TrainingFiles("digits", half.id).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(*RealFileSystem().List(folder_ + "/tmp"), IsEmpty());
+}
+
 TEST_F(RealStore, SurvivesKillMinusNine) {
   for (int step = 0; step < 6; ++step) {
     SCOPED_TRACE(absl::StrCat("killed after step ", step));
