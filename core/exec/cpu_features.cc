@@ -22,13 +22,15 @@ CpuFeatures DetectCpuFeatures() {
   return f;
 }
 
-std::string IsaClass(const CpuFeatures& features) { return features.vnni ? "vnni" : "no-vnni"; }
+// VNNI decides on the range of weights. How many floats a vector has decides on the order of sums,
+// and so on the last bits of what calibration sees.
+std::string IsaClass(const CpuFeatures& features) {
+  const char* floats = features.avx512 ? "avx512" : features.avx2 ? "avx2" : "sse";
+  return absl::StrCat(floats, features.vnni ? "-vnni" : "");
+}
 
 std::string IsaName(const CpuFeatures& features) {
-  return absl::StrCat(features.avx512 ? "avx512"
-                      : features.avx2 ? "avx2"
-                                      : "sse",
-                      features.vnni ? "-vnni" : "", features.bf16 ? "-bf16" : "",
+  return absl::StrCat(IsaClass(features), features.bf16 ? "-bf16" : "",
                       features.f16 ? "-fp16" : "");
 }
 

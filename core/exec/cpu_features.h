@@ -18,7 +18,7 @@ struct CpuFeatures {
 
 CpuFeatures DetectCpuFeatures();
 
-// The ISA class is part of a variant's identity where numbers depend on it: "vnni" or "no-vnni".
+// Part of a variant's identity where numbers depend on it: "avx512-vnni", "avx2" … See the .cc.
 std::string IsaClass(const CpuFeatures& features);
 // For people and the build_info metric: "avx512-vnni-bf16", "avx2", …
 std::string IsaName(const CpuFeatures& features);

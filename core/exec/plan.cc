@@ -129,7 +129,6 @@ struct PlanImpl {
       : graph(std::move(g)),
         signature(std::move(s)),
         options(o),
-        features(DetectCpuFeatures()),
         cache(static_cast<size_t>(o.max_specializations)) {}
 
   absl::StatusOr<SpecializationPtr> Specialize(absl::Span<const Shape> shapes);
@@ -139,7 +138,6 @@ struct PlanImpl {
   const Graph graph;
   const Signature signature;
   const PlanOptions options;
-  const CpuFeatures features;
   WeightStore weights;
   absl::Mutex build_mu;  // one specialisation is built at a time; lookups do not wait for it
   absl::Mutex mu;
@@ -162,7 +160,7 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   concrete.RemoveUnused();
   HT_RETURN_IF_ERROR(CheckSizes(concrete));
   ProgramBuilder builder(std::move(concrete),
-                         {.features = features,
+                         {.features = options.features,
                           .threads = options.threads,
                           .allow_bf16_compute = options.allow_bf16_compute,
                           .show_outputs = options.show_outputs},

@@ -32,6 +32,8 @@ struct PlanOptions {
   bool allow_bf16_compute = true;
   // For Context::Watch instead of Run: an output's memory is used again as soon as it was shown.
   bool show_outputs = false;
+  // What decisions may count on: this CPU's, or less. It must have what they say.
+  CpuFeatures features = DetectCpuFeatures();
 };
 
 // Sees output `index` of the graph. The value is gone when it returns: the tensor borrows bytes.

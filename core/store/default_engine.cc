@@ -27,21 +27,24 @@ absl::StatusOr<Graph> ImportPortable(const std::string& path) {
 
 }  // namespace
 
-StoreEngine DefaultEngine(const ModelStoreOptions& options) {
+StoreEngine DefaultEngine(const ModelStoreOptions& options, const CpuFeatures& features) {
   StoreEngine engine;
   engine.import_model = ImportPortable;
   engine.open_model = [](const std::string& path) { return ImportOnnxFile(path); };
   engine.export_model = [](const Graph& graph, const auto& write) {
     return ExportOnnx(graph, {}, write);
   };
-  engine.build = BuildVariant;
-  engine.predict = [](const Graph& graph, const QuantSpec& spec, bool has_samples) {
-    return PlanVariant(graph, spec, DetectCpuFeatures(), has_samples);
+  engine.build = [features](const Graph& graph, const QuantSpec& spec, BuildOptions build) {
+    build.features = features;
+    return BuildVariant(graph, spec, build);
   };
-  engine.load = [threads = options.threads_per_plan](
+  engine.predict = [features](const Graph& graph, const QuantSpec& spec, bool has_samples) {
+    return PlanVariant(graph, spec, features, has_samples);
+  };
+  engine.load = [features, threads = options.threads_per_plan](
                     const std::string& path) -> absl::StatusOr<std::shared_ptr<const Plan>> {
     HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(path));
-    return Plan::Create(std::move(graph), {.threads = threads});
+    return Plan::Create(std::move(graph), {.threads = threads, .features = features});
   };
   engine.memory = [](const Plan& plan) { return plan.memory(); };
   engine.enter_build_lane = [threads = options.build_threads] {
@@ -49,7 +52,7 @@ StoreEngine DefaultEngine(const ModelStoreOptions& options) {
     SetIntraOpThreads(threads);
   };
   engine.enter_load_lane = [threads = options.build_threads] { SetIntraOpThreads(threads); };
-  engine.isa_class = IsaClass(DetectCpuFeatures());
+  engine.isa_class = IsaClass(features);
   return engine;
 }
 

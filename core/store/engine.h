@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "core/base/clock.h"
 #include "core/base/file_system.h"
+#include "core/exec/cpu_features.h"
 #include "core/exec/plan.h"
 #include "core/graph/graph.h"
 #include "core/onnx/export.h"
@@ -42,8 +43,10 @@ struct StoreEngine {
   std::string isa_class;
 };
 
-// Import, passes, quantizer and executor of this program.
-StoreEngine DefaultEngine(const ModelStoreOptions& options);
+// Import, passes, quantizer and executor of this program. `features`: what builds and plans count
+// on; this CPU's or less.
+StoreEngine DefaultEngine(const ModelStoreOptions& options,
+                          const CpuFeatures& features = DetectCpuFeatures());
 
 struct StoreEnvironment {
   StoreEngine engine;

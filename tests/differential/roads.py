@@ -29,7 +29,8 @@ class RoadError(Exception):
 class Runner:
     """One model_runner process; one command at a time, answers parsed, tensors as numpy arrays."""
 
-    def __init__(self, build, folder):
+    def __init__(self, build, folder, environment=None):
+        self.environment = environment or {"OMP_NUM_THREADS": "1"}
         self.program = pathlib.Path(build) / "tests" / "model_runner"
         self.folder = pathlib.Path(folder)
         self.process = None
@@ -45,7 +46,7 @@ class Runner:
     def Command(self, command):
         if self.process is None or self.process.poll() is not None:
             self.process = subprocess.Popen([self.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                            env={"OMP_NUM_THREADS": "1"})
+                                            env=self.environment)
         self.process.stdin.write(json.dumps(command) + "\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()

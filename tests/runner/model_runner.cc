@@ -10,6 +10,9 @@
 //       → {"outputs": [{"type", "shape"}…], "values": {"name": {"type", "shape"}…}}, -1: unknown
 //   {"model": "m.onnx", "road": "export", "folder": "/tmp/out", "portable": true}
 //       → {"model": "/tmp/out/model.onnx"}, after the portable passes if asked for
+//   {"model": "m.onnx", "road": "describe", "shapes": [[1, 3]…]}
+//       → {"steps": [{"node", "op", "rule", "implementation", "precision", "detail"}…]} of the plan
+//   {"road": "cpu"} → {"isa": "avx512-vnni-bf16", "class": "avx512-vnni"}, see IsaName and IsaClass
 //   {"road": "table"} → {"rows": [{"domain", "name", "since", "inputs": [min, max], "outputs": the
 //       same, "types": ONNX codes of what input 0 may be}…]}
 //
@@ -28,6 +31,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/buffer.h"
 #include "core/base/status_macros.h"
+#include "core/exec/cpu_features.h"
 #include "core/exec/plan.h"
 #include "core/onnx/export.h"
 #include "core/onnx/import.h"
@@ -102,6 +106,27 @@ absl::StatusOr<json> RunPlan(const json& command, Graph graph) {
   return Answer(command, [&](const Tensors& inputs) { return context.Run(inputs); });
 }
 
+absl::StatusOr<json> DescribePlan(const json& command, Graph graph) {
+  HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
+  HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, Plan::Create(std::move(graph), {}));
+  std::vector<Shape> shapes;
+  for (const json& shape : command.at("shapes")) {
+    const auto dims = shape.get<std::vector<int64_t>>();
+    shapes.emplace_back(dims.begin(), dims.end());
+  }
+  HT_ASSIGN_OR_RETURN(const std::vector<StepInfo> steps, plan->Describe(shapes));
+  json out = json::array();
+  for (const StepInfo& step : steps) {
+    out.push_back({{"node", step.node},
+                   {"op", step.op},
+                   {"rule", step.rule},
+                   {"implementation", step.implementation},
+                   {"precision", step.precision},
+                   {"detail", step.detail}});
+  }
+  return json{{"steps", out}};
+}
+
 absl::StatusOr<json> Export(const json& command, Graph graph) {
   if (command.value("portable", false)) HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
   const std::string path = command.at("folder").get<std::string>() + "/model.onnx";
@@ -146,11 +171,16 @@ json DescribeTable() {
 absl::StatusOr<json> Run(const json& command) {
   const std::string road = command.at("road");
   if (road == "table") return DescribeTable();
+  if (road == "cpu") {
+    const CpuFeatures features = DetectCpuFeatures();
+    return json{{"isa", IsaName(features)}, {"class", IsaClass(features)}};
+  }
   HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(command.at("model").get<std::string>()));
   if (road == "reference") {
     return Answer(command, [&](const Tensors& inputs) { return EvaluateGraph(graph, inputs); });
   }
   if (road == "plan") return RunPlan(command, std::move(graph));
+  if (road == "describe") return DescribePlan(command, std::move(graph));
   if (road == "infer") return DescribeValues(graph);
   if (road == "export") return Export(command, std::move(graph));
   return absl::InvalidArgumentError(absl::StrCat("road '", road, "'"));

@@ -8,19 +8,26 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <memory>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
 
+#include "core/base/clock.h"
 #include "core/base/file_system.h"
 #include "core/base/sha256.h"
+#include "core/exec/cpu_features.h"
 #include "core/exec/plan.h"
+#include "core/quant/error_stats.h"
+#include "core/store/engine.h"
 #include "core/store/model_store.h"
 #include "tests/testing/status_matchers.h"
 
 namespace halftone {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -176,6 +183,100 @@ void RunAndKill(const std::string& folder, int step) {
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFSIGNALED(status)) << "the child ended by itself";
   close(pipe_ends[0]);
+}
+
+// A store as a server has it on a CPU with these features.
+absl::StatusOr<std::unique_ptr<ModelStore>> OpenOn(const std::string& folder,
+                                                   const CpuFeatures& features,
+                                                   std::vector<std::string>* builds) {
+  ModelStoreOptions options = {.directory = folder};
+  options.observer.build_done = [builds](const std::string& spec, const absl::Status& status,
+                                         absl::Duration) {
+    HT_EXPECT_OK(status);
+    builds->push_back(spec);
+  };
+  StoreEngine engine = DefaultEngine(options, features);
+  return ModelStore::Open(
+      options, {.engine = std::move(engine), .files = RealFileSystem(), .clock = RealClock()});
+}
+
+// Precisions of the multiply-accumulate steps of a lent plan.
+std::set<std::string> Precisions(const VariantHandle& handle) {
+  Shape shape;
+  for (const Dim& d : handle.plan()->signature().inputs[0].shape) {
+    shape.push_back(d.known() ? d.value : 1);
+  }
+  std::set<std::string> out;
+  const auto steps = handle.plan()->Describe({shape});
+  HT_EXPECT_OK(steps.status());
+  for (const StepInfo& step : *steps) {
+    if (step.rule == "conv" || step.rule == "matmul") out.insert(step.precision);
+  }
+  return out;
+}
+
+double Sqnr(const std::vector<float>& want, const std::vector<float>& got) {
+  ErrorStats stats;
+  stats.Add(want, got);
+  return stats.sqnr_db();
+}
+
+// A data directory moves from a machine with VNNI to one without, and back.
+TEST_F(RealStore, AnotherIsaClassDerivesItsOwnVariants) {
+  const CpuFeatures here = DetectCpuFeatures();
+  if (!here.vnni) GTEST_SKIP() << "this CPU has no VNNI to take away";
+  CpuFeatures old = here;
+  old.vnni = old.bf16 = old.f16 = false;
+  const std::string int8 = "int8/per-channel/static";
+  std::vector<std::string> builds;
+  std::string vnni_id, old_id, half_id;
+  std::vector<float> fp32, vnni_answer;
+  {
+    HT_ASSERT_OK_AND_ASSIGN(const auto store, OpenOn(folder_, here, &builds));
+    HT_ASSERT_OK_AND_ASSIGN(const ModelInfo info, Upload(*store, "digits", model_));
+    HT_ASSERT_OK(store->PutCalibration(
+        "digits", "grey", {{InputFor(info.signature, 0.25f)}, {InputFor(info.signature, 0.75f)}}));
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle original,
+                            store->AcquireBlocking("digits", 0, "fp32"));
+    HT_ASSERT_OK_AND_ASSIGN(fp32, Classify(original));
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle handle, store->AcquireBlocking("digits", 0, int8));
+    HT_ASSERT_OK_AND_ASSIGN(vnni_answer, Classify(handle));
+    EXPECT_THAT(Precisions(handle), ElementsAre("u8s8"));
+    vnni_id = handle.info().id;
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle half, store->AcquireBlocking("digits", 0, "fp16"));
+    half_id = half.info().id;
+  }
+  EXPECT_THAT(builds, ElementsAre(int8, "fp16"));
+  builds.clear();
+  {
+    HT_ASSERT_OK_AND_ASSIGN(const auto store, OpenOn(folder_, old, &builds));
+    // What the other machine built is there, but it is not what the spec means here.
+    EXPECT_THAT(store->GetVariant("digits", int8), StatusIs(absl::StatusCode::kNotFound));
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle own, store->AcquireBlocking("digits", 0, int8));
+    old_id = own.info().id;
+    EXPECT_NE(old_id, vnni_id);
+    EXPECT_THAT(builds, ElementsAre(int8));
+    EXPECT_EQ(store->GetReport("digits", int8)->isa_class, IsaClass(old));
+    EXPECT_THAT(Precisions(own), ElementsAre("u8s8")) << "7-bit weights fit";
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<float> answer, Classify(own));
+    EXPECT_GT(Sqnr(fp32, answer), 15);
+    // Its id still means its bytes: 8-bit weights, which this CPU multiplies as floats.
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle foreign,
+                            store->AcquireBlocking("digits", 0, vnni_id));
+    EXPECT_THAT(Precisions(foreign), ElementsAre("i8 weights, f32 compute"));
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<float> same, Classify(foreign));
+    EXPECT_GT(Sqnr(vnni_answer, same), 25);
+    // Halves do not depend on it.
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle half, store->AcquireBlocking("digits", 0, "fp16"));
+    EXPECT_EQ(half.info().id, half_id);
+    EXPECT_THAT(builds, ElementsAre(int8));
+  }
+  builds.clear();
+  HT_ASSERT_OK_AND_ASSIGN(const auto store, OpenOn(folder_, here, &builds));
+  HT_ASSERT_OK_AND_ASSIGN(const VariantHandle back, store->AcquireBlocking("digits", 0, int8));
+  EXPECT_EQ(back.info().id, vnni_id);
+  EXPECT_EQ(*Classify(back), vnni_answer);
+  EXPECT_THAT(builds, IsEmpty());
 }
 
 TEST_F(RealStore, TrainingFilesLiveAsLongAsTheyAreHeld) {

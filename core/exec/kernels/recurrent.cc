@@ -6,6 +6,8 @@
 #include <bit>
 #include <cmath>
 
+#include "core/exec/cpu_features.h"
+
 namespace halftone {
 namespace {
 
@@ -79,9 +81,11 @@ void PanelAvx512(const float* x, int64_t x_stride, int64_t m, int64_t k, const f
   }
 }
 
+// The three round differently, so ONEDNN_MAX_CPU_ISA holds here, too.
 PanelFn ChoosePanel() {
-  if (__builtin_cpu_supports("avx512f")) return PanelAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PanelAvx2;
+  const CpuFeatures features = DetectCpuFeatures();
+  if (features.avx512) return PanelAvx512;
+  if (features.avx2 && __builtin_cpu_supports("fma")) return PanelAvx2;
   return PanelPortable;
 }
 const PanelFn kPanel = ChoosePanel();

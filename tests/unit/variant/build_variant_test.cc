@@ -43,7 +43,7 @@ TEST(BuildVariant, ReportsWhatItMeasured) {
   HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "int8", &samples));
   const VariantReport& r = built.report;
   EXPECT_EQ(r.spec, "int8/per-channel/static");
-  EXPECT_EQ(r.isa_class, "vnni");
+  EXPECT_EQ(r.isa_class, "avx512-vnni");
   EXPECT_EQ(r.sample_source, "calibration set 'real' (20 samples)");
   EXPECT_EQ(r.sample_count, 20);
   EXPECT_GT(r.sqnr_db, 25);
@@ -132,7 +132,7 @@ TEST(BuildVariant, WithoutVnniWeightsUse7BitsAndTheReportSaysSo) {
   const SampleSet samples = RealSamples(4);
   HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
                           Build(ClassifierNet(), "int8", &samples, kNoVnni));
-  EXPECT_EQ(built.report.isa_class, "no-vnni");
+  EXPECT_EQ(built.report.isa_class, "avx2");
   EXPECT_THAT(built.report.warnings, Contains(HasSubstr("no VNNI")));
   for (const int8_t q : built.graph.FindValue("w1_quantized")->constant().data<int8_t>()) {
     EXPECT_LE(std::abs(int{q}), 63);
