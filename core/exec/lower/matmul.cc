@@ -213,7 +213,9 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   ComputePlaces places{.layout = layout};
   const Value* x = SourceValue(m, mode);
   const Value* result = m.result(m.tail.size());
-  if (const Place at = b.PlaceOf(x); at.view != nullptr && at.type == SourceType(m, mode)) {
+  // A DequantizeLinear that the product did not absorb has no place before it is fetched: dense.
+  const Place at = m.input_quant && x == m.input ? Place{} : b.PlaceOf(x);
+  if (at.view != nullptr && at.type == SourceType(m, mode)) {
     if (const auto distance = RowDistance(b.ShapeOf(x), at.view->strides, layout)) {
       d.source_distance = *distance;
       places.source = {at.buffer, *at.view};
