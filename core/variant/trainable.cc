@@ -42,11 +42,14 @@ const Tensor* Original(const Graph& fp32, const Value& v) {
   return nullptr;
 }
 
-absl::StatusOr<Tensor> Evaluate(const Graph& graph, const Node& node) {
+// What the node makes of its constants, or with `first` in place of input 0.
+absl::StatusOr<Tensor> Evaluate(const Graph& graph, const Node& node,
+                                const Tensor* first = nullptr) {
   std::vector<const Tensor*> inputs;
   for (const Value* in : node.inputs()) {
     inputs.push_back(in == nullptr ? nullptr : &in->constant());
   }
+  if (first != nullptr) inputs[0] = first;
   HT_ASSIGN_OR_RETURN(std::vector<Tensor> outputs, EvaluateNode(graph, node, inputs));
   return std::move(outputs[0]);
 }
@@ -76,12 +79,10 @@ absl::Status Unquantize(const Graph& fp32, Graph& graph, Node* dequantize) {
   quantize->output(0)->set_type(stored->type());
   if (original != nullptr) {
     HT_ASSIGN_OR_RETURN(const Tensor rounded, Evaluate(graph, *quantize));
-    HT_ASSIGN_OR_RETURN(const Tensor got, Convert(rounded, DataType::kF32));
-    HT_ASSIGN_OR_RETURN(const Tensor want, Convert(stored->constant(), DataType::kF32));
-    for (int64_t i = 0; i < want.num_elements(); ++i) {
-      if (got.data<float>()[i] == want.data<float>()[i]) {
-        weights.mutable_data<float>()[i] = original->data<float>()[i];
-      }
+    HT_ASSIGN_OR_RETURN(const Tensor got, Evaluate(graph, *dequantize, &rounded));
+    const absl::Span<float> to = weights.mutable_data<float>();
+    for (size_t i = 0; i < to.size(); ++i) {
+      if (got.data<float>()[i] == to[i]) to[i] = original->data<float>()[i];
     }
     graph.SetConstant(trained, std::move(weights));
   }
@@ -103,7 +104,7 @@ absl::StatusOr<Graph> MakeTrainable(const Graph& fp32, const Graph& variant) {
   }
   if (!any) {
     return absl::FailedPreconditionError(
-        "training form: the variant has no integer weights, want an int8 variant");
+        "training form: the variant has no weights behind a DequantizeLinear, want integer ones");
   }
   HT_RETURN_IF_ERROR(graph.SortTopologically());
   graph.RemoveUnused();

@@ -16,7 +16,7 @@ namespace halftone {
 // what it did: a weight is that of `fp32` where this rounds to the integer that `variant` has, and
 // the integer's own real value where a technique chose another one. Activations keep their pairs.
 // `fp32` is the graph that the variant was made from; nodes are told by the names of their outputs.
-// FAILED_PRECONDITION when no weights are integers.
+// FAILED_PRECONDITION when no weights are constants behind a DequantizeLinear.
 absl::StatusOr<Graph> MakeTrainable(const Graph& fp32, const Graph& variant);
 
 }  // namespace halftone

@@ -29,7 +29,8 @@ TEST(MakeTrainable, AnswersLikeTheVariantWithTheWeightsOfTheModel) {
   const Graph fp32 = ClassifierNet();
   for (const char* spec :
        {"int8/per-channel/static", "int8/per-tensor/static", "int8/per-channel/dynamic",
-        "int8/per-channel/weight-only", "int8/per-channel/weight-only/affine"}) {
+        "int8/per-channel/weight-only", "int8/per-channel/weight-only/affine", "int4", "uint8",
+        "int8/per-group-32/weight-only", "int16"}) {
     for (const bool vnni : {true, false}) {
       SCOPED_TRACE(spec);
       HT_ASSERT_OK_AND_ASSIGN(const Graph variant, Quantized(fp32, spec, {.vnni = vnni}));
@@ -83,8 +84,10 @@ TEST(MakeTrainable, TakesModelsThatOthersQuantized) {
 
 TEST(MakeTrainable, RefusesWhatHasNoIntegers) {
   const Graph fp32 = ClassifierNet();
-  HT_ASSERT_OK_AND_ASSIGN(const Graph half, Quantized(fp32, "fp16"));
-  EXPECT_THAT(MakeTrainable(fp32, half), StatusIs(absl::StatusCode::kFailedPrecondition));
+  for (const char* spec : {"fp16", "ternary"}) {
+    HT_ASSERT_OK_AND_ASSIGN(const Graph other, Quantized(fp32, spec));
+    EXPECT_THAT(MakeTrainable(fp32, other), StatusIs(absl::StatusCode::kFailedPrecondition));
+  }
 }
 
 }  // namespace
