@@ -61,7 +61,8 @@ absl::StatusOr<ResolvedVariant> ResolveVariant(absl::string_view model_digest,
   }
   if (!synthetic) out.spec.calibration_set.clear();
   out.text = out.spec.ToString();
-  const bool isa_matters = UsesIntegerArithmetic(out.spec);
+  // What a technique sees of samples comes out of float products, summed as the CPU likes it.
+  const bool isa_matters = UsesIntegerArithmetic(out.spec) || UsesSamples(out.spec);
   out.id = Sha256Hex(absl::StrCat("halftone-variant\n", model_digest, "\n", out.text, "\n",
                                   calibration_digest, "\n", kQuantizerVersion, "\n",
                                   isa_matters ? isa_class : "", "\n"));

@@ -28,8 +28,8 @@ struct ResolvedVariant {
 
 // Resolves `spec` for the model with this digest. `sets` are the model's, newest last; `isa_class`
 // is the serving machine's. Equal results of equal inputs, on every machine of the ISA class:
-//   id = SHA-256(model digest, text, calibration digest, quantizer version, ISA class where int8
-//                activations make numbers depend on it)
+//   id = SHA-256(model digest, text, calibration digest, quantizer version, ISA class where integer
+//                arithmetic or samples make numbers depend on it)
 // INVALID_ARGUMENT or UNIMPLEMENTED as QuantSpec::Validate; NOT_FOUND for an unknown calibration
 // set; FAILED_PRECONDITION for static activations without any.
 absl::StatusOr<ResolvedVariant> ResolveVariant(absl::string_view model_digest,

@@ -53,8 +53,10 @@ TEST(ResolveVariant, EverythingThatChangesNumbersChangesTheId) {
       Resolve("int8/per-channel/dynamic")->id,
       Resolve("int8/per-channel/dynamic", {}, "no-vnni")->id,
       Resolve("int8/per-channel/weight-only")->id,
+      Resolve("int4/with=gptq", TwoSets())->id,
+      Resolve("int4/with=gptq", TwoSets(), "no-vnni")->id,
   };
-  EXPECT_EQ(ids.size(), 10u);
+  EXPECT_EQ(ids.size(), 12u);
 }
 
 TEST(ResolveVariant, WhatDoesNotChangeNumbersDoesNotChangeTheId) {

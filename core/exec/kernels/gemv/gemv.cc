@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/checked_math.h"
+#include "core/exec/cpu_features.h"
 #include "core/exec/kernels/gemv/gemv_isa.h"
 
 namespace halftone {
@@ -115,9 +116,11 @@ void WithBits(int bits, F f) {
 
 using GemvFn = void (*)(const GemvTask&, int64_t, int64_t);
 
+// The three sum in different orders, so ONEDNN_MAX_CPU_ISA holds here, too.
 GemvFn BestGemv() {
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) return GemvAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return GemvAvx2;
+  const CpuFeatures features = DetectCpuFeatures();
+  if (features.avx512) return GemvAvx512;
+  if (features.avx2 && __builtin_cpu_supports("fma")) return GemvAvx2;
   return GemvPortable;
 }
 
