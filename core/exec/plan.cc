@@ -226,6 +226,7 @@ PlanMemory Plan::memory() const {
     if (buffer != nullptr && !buffer->is_file_mapping()) heap += v->constant().num_bytes();
   }
   absl::MutexLock lock(&impl_->mu);
+  m.in_place_bytes = impl_->inline_constant_bytes;
   m.weight_bytes = std::max(heap, impl_->inline_constant_bytes);
   return m;
 }

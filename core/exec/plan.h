@@ -43,6 +43,8 @@ using OutputWatcher = std::function<void(int index, const Tensor& value)>;
 struct PlanMemory {
   int64_t weight_bytes = 0;  // constants read at run time as they are
   int64_t packed_bytes = 0;  // weights in the layout that primitives want
+  // Of weight_bytes, what steps read: all that is left once the constants are mapped from a file.
+  int64_t in_place_bytes = 0;
 };
 
 // What happens to one node of the graph, for dumps, reports and profiles.

@@ -32,7 +32,7 @@ GraphRunner PlanRunner(int threads, std::function<bool()> cancelled) {
         .resident_bytes =
             [plan] {
               const PlanMemory memory = plan->memory();
-              return memory.weight_bytes + memory.packed_bytes;
+              return memory.in_place_bytes + memory.packed_bytes;
             }};
   };
 }

@@ -18,7 +18,8 @@ namespace halftone {
 struct RunnableGraph {
   // Inputs and outputs in graph order.
   std::function<absl::StatusOr<std::vector<Tensor>>(absl::Span<const Tensor>)> run;
-  // Weights and packed weights that it keeps in memory now (after at least one run).
+  // Weights that steps read in place, and packed weights, after at least one run: what stays in
+  // memory once the graph's constants are mapped from a file.
   std::function<int64_t()> resident_bytes;
 };
 

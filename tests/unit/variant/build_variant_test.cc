@@ -230,6 +230,34 @@ TEST(PlanVariant, PredictsTheBytesOfTheBuild) {
   }
 }
 
+// As a variant that was loaded from its file: nobody keeps the f32 weights, or two copies.
+TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
+  Graph fp32("wide");
+  fp32.opsets()[""] = 17;
+  Value* x = fp32.AddInput("x", {DataType::kF32, Symbolic(Shape{1, 512})});
+  Tensor w = Tensor::Create(DataType::kF32, {512, 256}).value();
+  const auto values = w.mutable_data<float>();
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 7919 % 201) - 100;
+  Value* weights = fp32.AddConstant("w", std::move(w));
+  fp32.AddOutput(fp32.AddNode({.op = "MatMul",
+                               .name = "m",
+                               .inputs = {x, weights},
+                               .outputs = {"y"}})
+                     ->output(0));
+  HT_ASSERT_OK(InferShapes(fp32));
+  for (const auto& [spec, share] : std::vector<std::pair<std::string, double>>{
+           {"fp16", 0.51}, {"int8/per-channel/weight-only", 0.27}, {"int4", 0.17},
+           {"ternary", 0.08}, {"binary", 0.05}}) {
+    HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
+                            BuildVariant(fp32, Spec(spec), {.features = kVnni}));
+    const VariantReport& r = built.report;
+    EXPECT_LE(static_cast<double>(r.resident_bytes),
+              share * static_cast<double>(r.fp32_resident_bytes))
+        << spec;
+    EXPECT_GT(r.resident_bytes, 0) << spec;
+  }
+}
+
 TEST(PlanVariant, NamesRisksAndWhatIsNotAvailable) {
   const Graph fp32 = ClassifierNet();
   HT_ASSERT_OK_AND_ASSIGN(const PlanReport risky, PlanVariant(fp32, Spec("int8"), kNoVnni, false));
