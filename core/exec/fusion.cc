@@ -311,8 +311,8 @@ std::optional<ComputeMatch> MatchCompute(Node* node,
   if (!m.weights || m.weights->form != WeightForm::kI8 || op == "ConvTranspose") {
     m.input_quant.reset();  // integer arithmetic needs both sides
   }
-  // Float products have a kernel of their own for integer weights.
-  if (m.weights && m.weights->form == WeightForm::kI8 && !m.input_quant && !conv) {
+  // Float arithmetic has packed forms for all integers.
+  if (m.weights && m.weights->form == WeightForm::kI8 && !m.input_quant) {
     if (auto codes = MatchCodes(w)) m.weights = std::move(codes);
   }
   m.bias = node->input(2);

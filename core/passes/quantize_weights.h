@@ -58,7 +58,7 @@ absl::StatusOr<WeightFormat> FormatFor(const QuantSpec& spec, WeightType type, c
                                        const WeightOperand& operand);
 
 struct NarrowWeights {
-  Shape shape;        // of the f32 weights
+  Shape shape;  // of the f32 weights
   WeightOrder order = WeightOrder::kAsIs;
   Tensor stored;      // i16 … u4, f16 or bf16 in the stored order; one and two bits: u8 bytes
   Tensor scale;       // integers: a scalar, one per channel, or one per group

@@ -117,10 +117,10 @@ std::shared_ptr<const BlockedCodes> BlockedCodes::Pack(const CodeMatrix& m, Weig
   Cursor counter(out->layout_, 0);
   for (int64_t run = 0; run < out->runs(); ++run, counter.Next()) {
     if (run % out->runs_per_task() == 0) out->stored_.push_back(stored);
-    stored += counter.lanes() > 0;
+    stored += out->StoredCodes(counter.lanes());
   }
-  // Whole vectors are read, so the last one has to exist.
-  const int64_t bytes = (stored * out->run_ * m.bits + 7) / 8 + kLanes * 2;
+  // Whole runs are read, so the last one has to exist.
+  const int64_t bytes = ((stored + out->run_) * m.bits + 7) / 8 + kLanes * 2;
   out->codes_ = Buffer::Allocate(static_cast<size_t>(bytes));
   if (out->codes_ == nullptr) return nullptr;
   auto* codes = reinterpret_cast<uint8_t*>(out->codes_->mutable_data());
@@ -138,7 +138,7 @@ std::shared_ptr<const BlockedCodes> BlockedCodes::Pack(const CodeMatrix& m, Weig
       codes[bit / 8] = static_cast<uint8_t>(codes[bit / 8] | shifted);
       if (m.bits == 16) codes[bit / 8 + 1] = static_cast<uint8_t>(shifted >> 8);
     }
-    if (cursor.lanes() > 0) i += out->run_;
+    i += out->StoredCodes(cursor.lanes());
   }
   const int64_t groups = m.groups();
   out->table_stride_ = m.rows;
@@ -180,13 +180,17 @@ uint16_t BlockedCodes::CodeAt(int64_t i) const {
 
 int64_t BlockedCodes::runs_per_task() const { return std::max<int64_t>(1, 8192 / run_); }
 
+int64_t BlockedCodes::StoredCodes(int64_t lanes) const {
+  return std::min(run_, (lanes + kLanes - 1) / kLanes * kLanes);
+}
+
 void BlockedCodes::WidenAny(const Cursor& at, int64_t stored, int64_t lanes, float* out) const {
   const int dim = layout_.digits.back().dim;
   for (int64_t l = 0; l < lanes; ++l) {
     const int64_t r = at.row() + l * layout_.row_steps[dim];
     const int64_t c = at.column() + l * layout_.column_steps[dim];
     const int64_t table = (group_of_column_.empty() ? 0 : group_of_column_[c] * table_stride_) + r;
-    float w = CodeAt(stored * run_ + l);
+    float w = CodeAt(stored + l);
     w = (w - (zeros_.empty() ? zero_ : zeros_[table])) * scales_[table];
     if (!column_scales_.empty()) {
       w = (w - (column_zeros_.empty() ? 0.0f : column_zeros_[c])) * column_scales_[c];
@@ -208,12 +212,12 @@ void BlockedCodes::WidenRuns(int64_t first, int64_t last, int64_t stored, float*
     if (vectors && lanes > 0) {
       const int64_t group = group_of_column_.empty() ? 0 : group_of_column_[at.column()];
       const int64_t table = group * table_stride_ + at.row();
-      widen(codes + stored * run_ * bits_ / 8, scales_.data() + table,
+      widen(codes + stored * bits_ / 8, scales_.data() + table,
             zeros_.empty() ? nullptr : zeros_.data() + table, zero_, run_, to);
     } else {
       WidenAny(at, stored, lanes, to);
     }
-    stored += lanes > 0;
+    stored += StoredCodes(lanes);
     std::fill(to + lanes, to + run_, 0.0f);
   }
 }

@@ -27,7 +27,7 @@ struct WeightLayout {
   int64_t elements() const;  // padding included
 };
 
-// Codes in storage order, bit by bit, without the runs that are all padding, and their scales as
+// Codes in storage order, bit by bit, without padding beyond whole vectors, and their scales as
 // [groups, rows]. Immutable.
 class BlockedCodes {
  public:
@@ -47,7 +47,8 @@ class BlockedCodes {
 
   int64_t runs() const { return elements_ / run_; }
   int64_t runs_per_task() const;
-  // `stored` is how many runs before `first` have codes.
+  int64_t StoredCodes(int64_t lanes) const;  // of a run with so many weights
+  // `stored` is how many codes lie before run `first`.
   void WidenRuns(int64_t first, int64_t last, int64_t stored, float* out) const;
   void WidenAny(const Cursor& at, int64_t stored, int64_t lanes, float* out) const;
   uint16_t CodeAt(int64_t i) const;
@@ -57,7 +58,7 @@ class BlockedCodes {
   int bits_ = 0;
   int64_t table_stride_ = 0;  // between groups of scales_: rows, padded
   std::shared_ptr<Buffer> codes_;
-  std::vector<int64_t> stored_;  // by task: runs with codes before it
+  std::vector<int64_t> stored_;  // by task: codes before it
   std::vector<float> scales_;
   std::vector<uint16_t> zeros_;  // like scales_; empty: zero_ for all
   float zero_ = 0;

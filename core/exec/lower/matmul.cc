@@ -206,6 +206,8 @@ std::optional<int64_t> RowDistance(const Shape& shape, const Shape& strides, Lay
 absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d, Layout layout) {
   std::string why;
   const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
+  // Then the float input has no place before somebody fetches it.
+  if (m.input_quant && mode != ComputeMode::kInt8) return false;
   const std::vector<double> sums = WeightSums(m, d, mode);
   absl::StatusOr<FusedTail> tail =
       DescribeTail(b, m, RequestFor(d, mode, layout, sums), m.tail.size());

@@ -85,14 +85,14 @@ TEST_P(Gemv, AgreesWithTheDefinition) {
         packed->MultiplyPortable(x.data(), n, bias.data(), y.data(), scratch.data());
         ExpectProduct(m, x, n, bias, y, what + " portable");
         if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) continue;
-        std::fill(y.begin(), y.end(), NAN);
-        std::copy(x.begin(), x.begin() + (n == 1 ? m.cols : 0), scratch.begin());
-        if (n == 1) {
-          std::fill(scratch.begin() + m.cols, scratch.end(), 0.0f);
-          GemvAvx2({*packed, scratch.data(), packed->ScratchFloats(1), 1, bias.data(), y.data()}, 0,
-                   m.rows);
-          ExpectProduct(m, x, n, bias, y, what + " avx2");
+        const int64_t stride = packed->ScratchFloats(1);
+        std::fill(scratch.begin(), scratch.end(), 0.0f);
+        for (int64_t i = 0; i < n; ++i) {
+          std::copy(x.begin() + i * m.cols, x.begin() + (i + 1) * m.cols,
+                    scratch.begin() + i * stride);
         }
+        GemvAvx2({*packed, scratch.data(), stride, n, bias.data(), y.data()}, 0, m.rows);
+        ExpectProduct(m, x, n, bias, y, what + " avx2");
       }
     }
   }

@@ -239,15 +239,16 @@ TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
   const auto values = w.mutable_data<float>();
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 7919 % 201) - 100;
   Value* weights = fp32.AddConstant("w", std::move(w));
-  fp32.AddOutput(fp32.AddNode({.op = "MatMul",
-                               .name = "m",
-                               .inputs = {x, weights},
-                               .outputs = {"y"}})
-                     ->output(0));
+  fp32.AddOutput(
+      fp32.AddNode({.op = "MatMul", .name = "m", .inputs = {x, weights}, .outputs = {"y"}})
+          ->output(0));
   HT_ASSERT_OK(InferShapes(fp32));
-  for (const auto& [spec, share] : std::vector<std::pair<std::string, double>>{
-           {"fp16", 0.51}, {"int8/per-channel/weight-only", 0.27}, {"int4", 0.17},
-           {"ternary", 0.08}, {"binary", 0.05}}) {
+  for (const auto& [spec, share] :
+       std::vector<std::pair<std::string, double>>{{"fp16", 0.51},
+                                                   {"int8/per-channel/weight-only", 0.27},
+                                                   {"int4", 0.17},
+                                                   {"ternary", 0.08},
+                                                   {"binary", 0.05}}) {
     HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
                             BuildVariant(fp32, Spec(spec), {.features = kVnni}));
     const VariantReport& r = built.report;
