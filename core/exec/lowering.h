@@ -112,6 +112,8 @@ class ProgramBuilder {
   // that nobody has to copy them there. False, and nothing changes, when `part` holds other than
   // `bytes` bytes or lies in a buffer already. Requires: no step has touched these bytes yet.
   bool PlaceInside(BufferId part, int64_t bytes, BufferId whole, int64_t byte_offset);
+  // Lowers what a unit meant to absorb and then could not, so that PlaceOf knows the value.
+  absl::Status EnsurePlaced(const Value* value);
   // A plain value that is created at run time: the output of a data-dependent node.
   BufferId DefineDynamic(const Value* value);
   // True when `source` is where the value itself lies, this unit is the last that reads anything
@@ -148,7 +150,6 @@ class ProgramBuilder {
   absl::StatusOr<bool> TryRules(const Unit& unit, bool fixed_outputs, std::string* reasons);
   // With show_outputs: a step that shows the value, once for each output that it is.
   absl::Status ShowIfOutput(const Value* value);
-  absl::Status EnsurePlaced(const Value* value);
   absl::StatusOr<BufferId> ConvertPlace(const Value* value, const Place& from, Layout layout,
                                         DataType stored);
   void NoteUse(BufferId id);

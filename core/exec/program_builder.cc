@@ -233,7 +233,6 @@ BufferId ProgramBuilder::DefineOver(const Value* input, BufferId source, const V
 }
 
 absl::Status ProgramBuilder::EnsurePlaced(const Value* value) {
-  // A node that a consumer meant to absorb and then could not.
   if (places_.contains(value) || value->is_constant()) return absl::OkStatus();
   return LowerAlone(value->producer());
 }

@@ -97,6 +97,8 @@ absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, 
   if (b.ShapeOf(m.input).size() == 1) out.insert(out.end() - 1, 1);
   const size_t rank = out.size();
   Product p;
+  HT_RETURN_IF_ERROR(b.EnsurePlaced(m.input));
+  HT_RETURN_IF_ERROR(b.EnsurePlaced(right));
   p.a = ReadOperand(b, m.input, rank, strided, false);
   p.b = ReadOperand(b, right, rank, strided, true);
   p.result = {.value = m.result(tail_ops), .shape = out, .strides = RowMajorStrides(out)};
