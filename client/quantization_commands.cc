@@ -47,8 +47,7 @@ struct QuantizeOptions {
 absl::Status SetWish(const QuantizeOptions& options, v1::QuantizeRequest& request) {
   const bool goal = options.smallest || options.fastest;
   if (goal == !options.spec.empty() || (options.smallest && options.fastest)) {
-    return UsageError(
-        "quantize: want a spec, or one of --smallest and --fastest instead of it");
+    return UsageError("quantize: want a spec, or one of --smallest and --fastest instead of it");
   }
   if (!goal) {
     request.set_spec_text(WithCalibrationSet(options.spec, options.calibration_set));

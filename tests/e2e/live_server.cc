@@ -126,10 +126,15 @@ grpc::Status LiveServer::Upload(const std::string& model, const std::string& onn
 grpc::Status LiveServer::Quantize(const std::string& model, const std::string& spec,
                                   v1::QuantizeResult* out,
                                   std::vector<v1::QuantizeProgress>* progress) {
-  grpc::ClientContext context;
   v1::QuantizeRequest request;
   request.set_model(model);
   request.set_spec_text(spec);
+  return Quantize(request, out, progress);
+}
+
+grpc::Status LiveServer::Quantize(const v1::QuantizeRequest& request, v1::QuantizeResult* out,
+                                  std::vector<v1::QuantizeProgress>* progress) {
+  grpc::ClientContext context;
   const auto reader = quantization->Quantize(&context, request);
   v1::QuantizeEvent event;
   while (reader->Read(&event)) {

@@ -36,6 +36,8 @@ class LiveServer {
   grpc::Status Upload(const std::string& model, const std::string& onnx, v1::Model* out = nullptr);
   grpc::Status Quantize(const std::string& model, const std::string& spec, v1::QuantizeResult* out,
                         std::vector<v1::QuantizeProgress>* progress = nullptr);
+  grpc::Status Quantize(const v1::QuantizeRequest& request, v1::QuantizeResult* out,
+                        std::vector<v1::QuantizeProgress>* progress = nullptr);
   grpc::Status Infer(const v1::InferRequest& request, v1::InferResponse* response);
 
   std::unique_ptr<v1::ModelService::Stub> models;
