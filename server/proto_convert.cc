@@ -412,6 +412,13 @@ void ToProto(const ModelStore::UploadStatus& status, v1::Upload& out) {
   out.set_complete(status.complete);
 }
 
+void ToProto(const Progress& progress, v1::QuantizeProgress& out) {
+  out.set_stage(progress.stage);
+  out.set_fraction(progress.fraction);
+  out.set_nodes_done(progress.nodes_done);
+  out.set_nodes_total(progress.nodes_total);
+}
+
 void ToProto(absl::Duration duration, google::protobuf::Duration& out) {
   absl::Duration rest;
   out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &rest));

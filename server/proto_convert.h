@@ -40,6 +40,7 @@ void ToProto(const ModelInfo& info, v1::Model& out);
 void ToProto(const VariantInfo& info, int64_t arena_bytes, v1::Variant& out);
 void ToProto(const VariantReport& report, v1::Report& out);
 void ToProto(const PlanReport& report, v1::QuantizationPlan& out);
+void ToProto(const Progress& progress, v1::QuantizeProgress& out);
 void ToProto(const ModelStore::UploadStatus& status, v1::Upload& out);
 void ToProto(absl::Duration duration, google::protobuf::Duration& out);
 

@@ -167,11 +167,7 @@ absl::Status QuantizationService::RunQuantize(const v1::QuantizeRequest& request
   HT_ASSIGN_OR_RETURN(const QuantSpec spec, WishOf(request));
   const auto report_progress = [&stream](const Progress& progress) {
     v1::QuantizeEvent event;
-    v1::QuantizeProgress& p = *event.mutable_progress();
-    p.set_stage(progress.stage);
-    p.set_fraction(progress.fraction);
-    p.set_nodes_done(progress.nodes_done);
-    p.set_nodes_total(progress.nodes_total);
+    ToProto(progress, *event.mutable_progress());
     stream.Offer(std::move(event));
   };
   HT_ASSIGN_OR_RETURN(const VariantInfo info,

@@ -64,12 +64,9 @@ class StoreSearch {
     const bool is_new = !store_.GetVariant(model_, text).ok();
     const auto progress = [&](const Progress& p) {
       v1::QuantizeProgress event;
-      event.set_stage(p.stage);
-      event.set_fraction(p.fraction);
-      event.set_nodes_done(p.nodes_done);
-      event.set_nodes_total(p.nodes_total);
+      halftone::ToProto(p, event);
       event.set_spec_text(text);
-      ToProto(so_far_, *event.mutable_search());
+      halftone::ToProto(so_far_, *event.mutable_search());
       show_(std::move(event));
     };
     HT_ASSIGN_OR_RETURN(const VariantInfo info,

@@ -46,18 +46,6 @@ std::vector<double> LargestByOutput(const Linear& l) {
   return largest;
 }
 
-std::vector<double> LargestByInput(const Linear& l) {
-  std::vector<double> largest(l.inputs, 0.0);
-  const auto w = l.weights->data<float>();
-  for (int64_t row = 0; row < l.outputs; ++row) {
-    for (int64_t column = 0; column < l.columns(); ++column) {
-      double& r = largest[l.InputOf(row, column)];
-      r = std::max<double>(r, std::abs(w[l.IndexOf(row, column)]));
-    }
-  }
-  return largest;
-}
-
 // Scales that make both ranges equal; 1 where a channel is dead or not finite.
 std::vector<double> EqualizingScales(const Linear& first, const Linear& second) {
   const std::vector<double> r1 = LargestByOutput(first), r2 = LargestByInput(second);

@@ -1,5 +1,8 @@
 #include "core/passes/linear.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/passes/rewrite_util.h"
@@ -107,6 +110,18 @@ void SetBias(Graph& graph, const Linear& linear, absl::Span<const double> bias) 
                        Tensor::Of<float>({linear.outputs}, absl::MakeConstSpan(values)),
                        absl::StrCat(linear.node->name(), "/bias"));
   linear.node->attributes().Erase("beta");
+}
+
+std::vector<double> LargestByInput(const Linear& linear) {
+  std::vector<double> largest(linear.inputs, 0.0);
+  const auto w = linear.weights->data<float>();
+  for (int64_t row = 0; row < linear.outputs; ++row) {
+    for (int64_t column = 0; column < linear.columns(); ++column) {
+      double& r = largest[linear.InputOf(row, column)];
+      r = std::max<double>(r, std::abs(w[linear.IndexOf(row, column)]));
+    }
+  }
+  return largest;
 }
 
 absl::Status ScaleWeights(Graph& graph, const Linear& linear, absl::Span<const double> by_output,

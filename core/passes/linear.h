@@ -55,6 +55,9 @@ std::optional<std::vector<double>> ReadBias(const Linear& linear);
 // Requires: linear.takes_bias; one number per output channel. The node's bias is exactly this then.
 void SetBias(Graph& graph, const Linear& linear, absl::Span<const double> bias);
 
+// The largest magnitude among the weights that each input channel meets.
+std::vector<double> LargestByInput(const Linear& linear);
+
 // Multiplies each row (or what each input channel meets) by a number of its own. Empty: by one.
 // Constants that others share are copied. `linear.weights` is stale afterwards.
 absl::Status ScaleWeights(Graph& graph, const Linear& linear, absl::Span<const double> by_output,

@@ -45,14 +45,8 @@ std::optional<Smoothable> AsSmoothable(Node* node) {
 std::vector<double> LargestWeights(const Smoothable& found, size_t channels) {
   std::vector<double> largest(channels, 0.0);
   for (Node* product : found.products) {
-    const Linear l = *AsLinear(product);
-    const auto w = l.weights->data<float>();
-    for (int64_t row = 0; row < l.outputs; ++row) {
-      for (int64_t column = 0; column < l.columns(); ++column) {
-        double& r = largest[l.InputOf(row, column)];
-        r = std::max<double>(r, std::abs(w[l.IndexOf(row, column)]));
-      }
-    }
+    const std::vector<double> own = LargestByInput(*AsLinear(product));
+    for (size_t i = 0; i < channels; ++i) largest[i] = std::max(largest[i], own[i]);
   }
   return largest;
 }

@@ -44,18 +44,35 @@ absl::StatusOr<Tensor> Positions(ProgramBuilder& b, const Node& node) {
   return std::move(outputs[0]);
 }
 
+// Sums of one number per dimension for every element, in row-major order; kFillOffset where one of
+// them is. Grows dimension by dimension, so that an element costs one addition.
+std::vector<int64_t> OuterSum(int64_t base, const std::vector<std::vector<int64_t>>& tables) {
+  std::vector<int64_t> sums = {base};
+  for (const std::vector<int64_t>& table : tables) {
+    std::vector<int64_t> next;
+    next.reserve(sums.size() * table.size());
+    for (const int64_t sum : sums) {
+      for (const int64_t part : table) {
+        next.push_back(sum == kFillOffset || part == kFillOffset ? kFillOffset : sum + part);
+      }
+    }
+    sums = std::move(next);
+  }
+  return sums;
+}
+
 // Source offsets, in elements, behind numbers in row-major order; kFillOffset for 0.
 std::vector<int64_t> Offsets(absl::Span<const int64_t> numbers, const Shape& shape,
                              const Shape& strides) {
+  std::vector<std::vector<int64_t>> steps;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    std::vector<int64_t>& of_dimension = steps.emplace_back(shape[d]);
+    for (int64_t i = 0; i < shape[d]; ++i) of_dimension[i] = i * strides[d];
+  }
+  const std::vector<int64_t> source = OuterSum(0, steps);
   std::vector<int64_t> out(numbers.size(), kFillOffset);
   for (size_t o = 0; o < numbers.size(); ++o) {
-    if (numbers[o] == 0) continue;
-    int64_t rest = numbers[o] - 1, at = 0;
-    for (size_t d = shape.size(); d-- > 0;) {
-      at += rest % shape[d] * strides[d];
-      rest /= shape[d];
-    }
-    out[o] = at;
+    if (numbers[o] != 0) out[o] = source[numbers[o] - 1];
   }
   return out;
 }
@@ -82,15 +99,7 @@ std::optional<Factored> Factor(const std::vector<int64_t>& offsets, const Shape&
     }
     f.tables.push_back(std::move(table));
   }
-  for (size_t o = 0; o < offsets.size(); ++o) {
-    int64_t rest = static_cast<int64_t>(o), sum = f.base;
-    for (size_t d = shape.size(); d-- > 0 && sum != kFillOffset;) {
-      const int64_t part = f.tables[d][rest % shape[d]];
-      rest /= shape[d];
-      sum = part == kFillOffset ? kFillOffset : sum + part;
-    }
-    if (sum != offsets[o]) return std::nullopt;
-  }
+  if (OuterSum(f.base, f.tables) != offsets) return std::nullopt;
   return f;
 }
 
