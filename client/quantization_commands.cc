@@ -44,6 +44,11 @@ struct QuantizeOptions {
   double min_sqnr_db = 0, max_disagreement_percent = -1, max_resident_mb = 0, within_seconds = 0;
 };
 
+std::string WishText(const QuantizeOptions& options) {
+  if (!options.spec.empty()) return options.spec;
+  return options.fastest ? "for speed" : "for size";
+}
+
 absl::Status SetWish(const QuantizeOptions& options, v1::QuantizeRequest& request) {
   const bool goal = options.smallest || options.fastest;
   if (goal == !options.spec.empty() || (options.smallest && options.fastest)) {
@@ -135,7 +140,8 @@ absl::Status Quantize(const QuantizeOptions& options, CommandContext& context) {
                                           options.calibration, shapes, bar));
     bar.Finish(absl::StrCat(set.sample_count(), " samples in set '", set.set_name(), "'"));
   }
-  ProgressBar bar = BarFor(context, absl::StrCat("quantize ", options.model, " ", options.spec));
+  ProgressBar bar =
+      BarFor(context, absl::StrCat("quantize ", options.model, " ", WishText(options)));
   HT_ASSIGN_OR_RETURN(const v1::QuantizeResult result, RunQuantize(server, request, bar));
   bar.Finish(absl::StrCat("variant ", result.variant().id().substr(0, 12)));
   if (context.json) {

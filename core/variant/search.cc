@@ -167,6 +167,8 @@ absl::StatusOr<SearchState> SearchVariants(const Objective& objective, bool has_
                                            const std::function<void(const SearchState&)>& show) {
   HT_RETURN_IF_ERROR(objective.Validate());
   SearchState state;
+  state.met =
+      objective.max_resident_bytes == 0;  // fp32 has every quality; its size is not known yet
   std::vector<Candidate> built, tried;
   while (!over()) {
     const std::optional<QuantSpec> spec = Next(objective, tried, has_samples);

@@ -128,6 +128,9 @@ TEST(SearchVariants, WhenTimeIsOverTheBestSoFarAndNeverNothing) {
   none.stop_after = 0;
   HT_ASSERT_OK_AND_ASSIGN(const SearchState nothing, none.Search({.min_sqnr_db = 28}));
   EXPECT_EQ(nothing.best.spec.ToString(), "fp32");
+  EXPECT_TRUE(nothing.met) << "the model itself loses nothing";
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState small, none.Search({.max_resident_bytes = 10}));
+  EXPECT_FALSE(small.met);
   Searching one;
   one.stop_after = 1;
   HT_ASSERT_OK_AND_ASSIGN(const SearchState first, one.Search({.min_sqnr_db = 28}));
