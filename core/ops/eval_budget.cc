@@ -73,9 +73,11 @@ int64_t AllPairs(const Operands& o) {
 }
 int64_t Weights(const Operands& o) { return o.elements(1) + o.elements(2); }
 int64_t Everything(const Operands& o) { return o.in + o.out; }
+// Each sample is interpolated from four elements.
 int64_t Samples(const Operands& o) {
+  constexpr int64_t kPerSample = 8;
   const int64_t n = std::max<int64_t>(1, o.node.attributes().Int("sampling_ratio", 0));
-  return std::max(Times(n, n), o.dim(0, -1) * o.dim(0, -2));
+  return Times(kPerSample, std::max(Times(n, n), o.dim(0, -1) * o.dim(0, -2)));
 }
 int64_t Window(const Operands& o) {
   return std::max<int64_t>(1, o.node.attributes().Int("size", 1));
