@@ -12,7 +12,6 @@ namespace {
 
 constexpr double kDamping = 0.01;
 constexpr int kMaxSweeps = 8;
-constexpr int64_t kPanel = 64;   // columns factored at a time
 constexpr int64_t kBatch = 16;   // inputs added at a time
 constexpr int64_t kStrip = 512;  // columns of H that stay in the first cache meanwhile
 
@@ -63,8 +62,7 @@ class Factorisation {
       for (int64_t j = i + 1; j < n_; ++j) at(i, j) = row[order[j]];
       d_[i] = h.damped(order[i]);
     }
-    for (int64_t end = n_; end > 0; end -= kPanel)
-      FactorPanel(std::max<int64_t>(end - kPanel, 0), end);
+    Factor();
   }
 
   // U, strictly upper: row i holds what the error of column i costs each later column.
@@ -73,11 +71,10 @@ class Factorisation {
  private:
   double& at(int64_t i, int64_t j) { return a_[i * n_ + j]; }
 
-  // Columns [begin, end), when all later ones are done: from the last to the first, each takes off
-  // what the later ones explain.
-  void FactorPanel(int64_t begin, int64_t end) {
+  // From the last column to the first, each takes off what the later ones explain.
+  void Factor() {
     std::vector<double> scaled(n_);
-    for (int64_t j = end - 1; j >= begin; --j) {
+    for (int64_t j = n_ - 1; j >= 0; --j) {
       for (int64_t k = j + 1; k < n_; ++k) scaled[k] = at(j, k) * d_[k];
       const int64_t later = n_ - j - 1;
       d_[j] -= Dot(&scaled[j + 1], &at(j, j) + 1, later);
