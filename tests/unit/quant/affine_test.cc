@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -99,6 +100,36 @@ TEST(Quantize, EveryCodeSurvivesARoundTrip) {
   Dequantize(all, p, absl::MakeSpan(x));
   Quantize(x, p, absl::MakeSpan(back));
   EXPECT_EQ(back, all);
+}
+
+// What any quantizer owes: order is kept, nothing in the range moves by more than half a step, and
+// what is on the grid stays there.
+TEST(Quantize, IsMonotoneIdempotentAndAtMostHalfAStepOff) {
+  std::mt19937 rng(5);
+  std::uniform_real_distribution<float> exponent(-6, 6), unit(0, 1);
+  for (int round = 0; round < 200; ++round) {
+    const float size = std::pow(10.0f, exponent(rng));
+    const ValueRange range = {-size * unit(rng), size * unit(rng)};
+    const QParams p = AffineU8(range);
+    std::vector<float> x(300);
+    for (float& v : x) v = range.min + (range.max - range.min) * unit(rng);
+    std::sort(x.begin(), x.end());
+    std::vector<uint8_t> codes(x.size()), again(x.size());
+    std::vector<float> back(x.size());
+    Quantize(x, p, absl::MakeSpan(codes));
+    Dequantize(codes, p, absl::MakeSpan(back));
+    Quantize(back, p, absl::MakeSpan(again));
+    EXPECT_EQ(again, codes);
+    EXPECT_TRUE(std::is_sorted(codes.begin(), codes.end()));
+    for (size_t i = 0; i < x.size(); ++i) {
+      // The ends of the range may lie half a step beyond the outermost codes.
+      ASSERT_LE(std::abs(back[i] - x[i]), p.scale * 1.001f) << x[i];
+      const bool inside = codes[i] != 0 && codes[i] != 255;
+      if (inside) {
+        ASSERT_LE(std::abs(back[i] - x[i]), p.scale * 0.5001f) << x[i];
+      }
+    }
+  }
 }
 
 TEST(AffineU8, MapsTheRangeOntoEveryCode) {
