@@ -19,7 +19,8 @@ namespace {
 // Symmetric weights of which 255 * w * 2 fits into 16 bits.
 constexpr int32_t kReducedLimit = 63;
 
-// Operators beside the multiply-accumulate ones whose constants are worth half width.
+// Operators beside the multiply-accumulate ones whose constants are worth half width, or, where
+// they select rows of a table, 8 bits with a scale for each row.
 struct StoredWeights {
   absl::string_view op;
   int input;
@@ -30,6 +31,9 @@ constexpr std::array kStoredWeights = {
     StoredWeights{"Gather", 0, true}, StoredWeights{"LSTM", 1, false},
     StoredWeights{"LSTM", 2, false},  StoredWeights{"RNN", 1, false},
     StoredWeights{"RNN", 2, false}};
+
+// Below this a table is not worth the nodes that widen its rows.
+constexpr int64_t kMinTableBytes = 16 << 10;
 
 bool IsF32Constant(const Value* v) {
   return v != nullptr && v->is_constant() && v->constant().type() == DataType::kF32;
@@ -74,6 +78,18 @@ std::string UnwantedReason(const QuantSpec& spec, const Node& node) {
                         " says fp32");
   }
   return "the spec says fp32";
+}
+
+// Such as an embedding: indices choose whole rows.
+bool IsTableOfRows(const Node& gather, const Tensor& table) {
+  return gather.attributes().Int("axis", 0) == 0 && table.rank() == 2 &&
+         table.num_bytes() >= kMinTableBytes;
+}
+// One scale for each row. Fewer bits than 8 have no element type that Gather takes.
+WeightFormat RowFormat(WeightType type, const Tensor& table) {
+  return {.type = type == WeightType::kI16 ? type : WeightType::kI8,
+          .group_axis = 1,
+          .group_size = table.dim(1)};
 }
 
 class Chooser {
@@ -139,12 +155,13 @@ class Chooser {
 
   void ChooseStored(Node* node) {
     const WeightType type = PrecisionFor(spec_, node->op(), node->name());
-    if (!node->domain().empty() || (type != WeightType::kF16 && type != WeightType::kBF16)) return;
+    if (!node->domain().empty() || type == WeightType::kF32) return;
     for (const StoredWeights& stored : kStoredWeights) {
       const Value* w = node->input(stored.input);
       if (stored.op != node->op() || !IsF32Constant(w) || w->constant().rank() < 2) continue;
+      if (IsInteger(type) && !(stored.moves && IsTableOfRows(*node, w->constant()))) continue;
       NodeChoice c{.node = node, .weight_input = stored.input, .moves_weights = stored.moves};
-      c.format = {.type = type};
+      c.format = IsInteger(type) ? RowFormat(type, w->constant()) : WeightFormat{.type = type};
       c.output = node->output(0) != nullptr ? node->output(0)->name() : "";
       c.fp32_weight_bytes = c.weight_bytes = w->constant().num_bytes();
       c.reason = WeightObstacle(w->constant(), c.format);
@@ -162,7 +179,7 @@ class Chooser {
 NodeSet Int8Nodes(const std::vector<NodeChoice>& choices) {
   NodeSet out;
   for (const NodeChoice& c : choices) {
-    if (c.format.type == WeightType::kI8) out.insert(c.node);
+    if (c.format.type == WeightType::kI8 && !c.moves_weights) out.insert(c.node);
   }
   return out;
 }

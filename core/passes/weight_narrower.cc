@@ -165,6 +165,7 @@ absl::StatusOr<int64_t> WeightNarrower::Narrow(Node* node, int index, const Weig
 
 absl::StatusOr<int64_t> WeightNarrower::NarrowThrough(Node* node, int index,
                                                       const WeightFormat& format) {
+  const std::string weights = node->input(index)->name();
   HT_ASSIGN_OR_RETURN(Entry* const entry, Store(*node, index, format));
   graph_.SetInput(node, index, entry->stored);
   Value* out = node->output(0);
@@ -180,7 +181,32 @@ absl::StatusOr<int64_t> WeightNarrower::NarrowThrough(Node* node, int index,
   graph_.RenameValue(cast->output(0), name);
   cast->output(0)->set_type(wide);
   out->set_type({entry->stored->type().type, wide.shape});
+  if (IsInteger(format.type)) ScaleRows(*node, cast->output(0), weights, entry->narrow);
   return entry->narrow.bytes();
+}
+
+void WeightNarrower::ScaleRows(const Node& gather, Value* codes, const std::string& weights,
+                               const NarrowWeights& narrow) {
+  const std::string name = codes->name();
+  const ValueType wide = codes->type();
+  Value* scale = graph_.AddConstant(absl::StrCat(weights, "_scale"), narrow.scale);
+  Node* scales = graph_.AddNode({.op = "Gather",
+                                 .name = absl::StrCat(gather.name(), "_scale"),
+                                 .inputs = {scale, gather.input(1)},
+                                 .outputs = {absl::StrCat(name, "_scale")},
+                                 .attributes = {{"axis", int64_t{0}}}});
+  ValueType one = wide;
+  if (one.shape && !one.shape->empty()) one.shape->back() = Dim(1);
+  scales->output(0)->set_type(one);
+  Node* mul = graph_.AddNode({.op = "Mul",
+                              .name = absl::StrCat(gather.name(), "_Mul"),
+                              .outputs = {absl::StrCat(name, "_scaled")}});
+  graph_.ReplaceUses(codes, mul->output(0));
+  graph_.SetInput(mul, 0, codes);
+  graph_.SetInput(mul, 1, scales->output(0));
+  graph_.RenameValue(codes, graph_.UniqueName(absl::StrCat(name, "_codes")));
+  graph_.RenameValue(mul->output(0), name);
+  mul->output(0)->set_type(wide);
 }
 
 }  // namespace halftone

@@ -40,7 +40,8 @@ class WeightNarrower {
   // bytes that the stored form takes.
   absl::StatusOr<int64_t> Narrow(Node* node, int index, const WeightFormat& format);
   // The same for a node that only moves elements (Gather): the node works on the narrow constant
-  // and its output is widened. Requires: an f16 or bf16 format.
+  // and its output is widened. Requires: an f16 or bf16 format, or 8 or 16 bits in groups that are
+  // the rows of a table from which Gather takes rows; these meet their scales in a Mul.
   absl::StatusOr<int64_t> NarrowThrough(Node* node, int index, const WeightFormat& format);
 
  private:
@@ -49,6 +50,9 @@ class WeightNarrower {
     Value* stored = nullptr;
     Value* widened = nullptr;  // made when first asked for
   };
+  // Multiplies `codes`, which `gather` took from a table as f32, by the scales of the same rows.
+  void ScaleRows(const Node& gather, Value* codes, const std::string& weights,
+                 const NarrowWeights& narrow);
   absl::StatusOr<Entry*> Store(const Node& node, int index, const WeightFormat& format);
 
   Graph& graph_;

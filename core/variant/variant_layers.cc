@@ -8,9 +8,13 @@
 namespace halftone {
 namespace {
 
-std::string PrecisionText(const WeightFormat& format, const QuantSpec& spec,
+std::string PrecisionText(const NodeChoice& choice, const QuantSpec& spec,
                           const CpuFeatures& features) {
+  const WeightFormat& format = choice.format;
   const WeightType type = format.type;
+  if (choice.moves_weights && type != WeightType::kF32) {
+    return absl::StrCat(Name(type), " weights", IsInteger(type) ? ", a scale for each row" : "");
+  }
   switch (type) {
     case WeightType::kF32:
       return "f32";
@@ -35,7 +39,7 @@ std::vector<LayerReport> LayersOf(const std::vector<NodeChoice>& choices, const 
   for (const NodeChoice& c : choices) {
     layers.push_back({.node = c.node->name(),
                       .op = c.node->op(),
-                      .precision = PrecisionText(c.format, spec, features),
+                      .precision = PrecisionText(c, spec, features),
                       .reason = c.reason,
                       .weight_bytes = c.weight_bytes});
   }

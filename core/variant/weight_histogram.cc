@@ -78,6 +78,8 @@ WeightHistogram CountWeights(absl::Span<const float> fp32, absl::Span<const floa
 
 absl::StatusOr<WeightHistogram> HistogramOf(const Graph& fp32, const Graph& variant,
                                             const NodeChoice& choice) {
+  // Codes of a table meet their scales only when rows were chosen.
+  if (choice.moves_weights && IsInteger(choice.format.type)) return WeightHistogram{};
   // Values keep their names; a node that moves narrow weights has its old output behind a Cast.
   const Value* output = FirstOutput(*choice.node);
   if (output == nullptr) return WeightHistogram{};

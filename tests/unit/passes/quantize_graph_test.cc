@@ -1,6 +1,8 @@
 #include "core/passes/quantize_graph.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -170,6 +172,52 @@ TEST(QuantizeGraph, AnEmbeddingIsGatheredNarrowAndWidenedAfterwards) {
   const Tensor want = EvaluateGraph(fp32, {at}).value()[0];
   for (int i = 0; i < 12; ++i) {
     EXPECT_EQ(got.data<float>()[i], static_cast<float>(Float16(want.data<float>()[i])));
+  }
+}
+
+TEST(QuantizeGraph, ATableOfRowsHasAScaleForEachRow) {
+  const auto net = [](int64_t rows, int64_t axis) {
+    GraphMaker m;
+    Value* ids = m.graph().AddInput("ids", {DataType::kI64, Dims{2, 2}});
+    Tensor table = RandomTensor({rows, 64}, 1);
+    for (int i = 0; i < 64; ++i) table.mutable_data<float>()[2 * 64 + i] *= 100;  // one loud row
+    const Shape shape = axis == 0 ? Shape{2, 2, 64} : Shape{rows, 2, 2};
+    m.Output(m.Node("Gather", "y", {m.Constant("table", table), ids}, shape, {{"axis", axis}}));
+    return std::move(m.graph());
+  };
+  const Tensor at = Tensor::Of<int64_t>({2, 2}, {2, 0, 99, -1});
+  for (const char* spec : {"int8/per-channel/dynamic", "int4", "int16", "ternary", "uint8"}) {
+    SCOPED_TRACE(spec);
+    const Graph fp32 = net(100, 0);
+    Graph graph = fp32.Clone();
+    HT_ASSERT_OK(PrepareForQuantization(graph, Spec(spec)));
+    HT_ASSERT_OK_AND_ASSIGN(const auto choices, QuantizeGraph(graph, Spec(spec), {}));
+    ASSERT_EQ(choices.size(), 1);
+    const int64_t width = std::string(spec) == "int16" ? 2 : 1;
+    EXPECT_EQ(choices[0].weight_bytes, 100 * 64 * width + 100 * 4);
+    HT_ASSERT_OK(InferShapes(graph, {.fold_elements = 0}));
+    EXPECT_EQ(graph.outputs()[0]->name(), "y");
+    EXPECT_EQ(graph.FindValue("table_quantized")->type().type,
+              width == 2 ? DataType::kI16 : DataType::kI8);
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> got, EvaluateGraph(graph, {at}));
+    HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, EvaluateGraph(fp32, {at}));
+    ASSERT_EQ(got[0].shape(), want[0].shape());
+    for (int row = 0; row < 4; ++row) {
+      float largest = 0;
+      for (int i = 0; i < 64; ++i) {
+        largest = std::max(largest, std::abs(want[0].data<float>()[row * 64 + i]));
+      }
+      const float step = largest / (width == 2 ? 32767 : 127);
+      for (int i = 0; i < 64; ++i) {
+        EXPECT_NEAR(got[0].data<float>()[row * 64 + i], want[0].data<float>()[row * 64 + i],
+                    step * 0.501f);
+      }
+    }
+  }
+  // Small tables, and choosing columns: as they are.
+  for (Graph& graph : std::array{net(10, 0), net(100, 1)}) {
+    EXPECT_THAT(QuantizeGraph(graph, Spec("int4"), {}).status(),
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("no node would change")));
   }
 }
 
