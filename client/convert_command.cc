@@ -82,6 +82,10 @@ v1::Report ToProto(const VariantReport& report) {
     row->set_reason(layer.reason);
     row->set_sqnr_db(layer.sqnr_db);
     row->set_weight_bytes(layer.weight_bytes);
+    if (layer.fp32_seconds > 0) {
+      *row->mutable_latency() = duration(layer.seconds);
+      *row->mutable_fp32_latency() = duration(layer.fp32_seconds);
+    }
   }
   for (const OperatorCoverage& coverage : report.coverage) {
     v1::OperatorCoverage* row = proto.add_coverage();

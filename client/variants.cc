@@ -108,7 +108,9 @@ std::string ReportSummary(const v1::Report& report) {
   if (report.speedup_ratio() > 0) {
     table.AddRow({"latency", absl::StrCat(FormatSeconds(Seconds(report.latency())), ", fp32 ",
                                           FormatSeconds(Seconds(report.fp32_latency())), " (",
-                                          FormatRatio(report.speedup_ratio()), " faster)")});
+                                          FormatRatio(report.speedup_ratio()),
+                                          report.speedup_ratio() < 1 ? " of its speed: SLOWER)"
+                                                                     : " faster)")});
   }
   table.AddRow({"built in", absl::StrCat(FormatSeconds(Seconds(report.build_time())),
                                          " on a CPU of class ", report.isa_class())});

@@ -178,6 +178,10 @@ void CopyLayers(const CoreLayers& layers, ProtoLayers* out) {
     l.set_reason(Utf8(layer.reason));
     l.set_sqnr_db(layer.sqnr_db);
     l.set_weight_bytes(layer.weight_bytes);
+    if (layer.fp32_seconds > 0) {
+      halftone::ToProto(absl::Seconds(layer.seconds), *l.mutable_latency());
+      halftone::ToProto(absl::Seconds(layer.fp32_seconds), *l.mutable_fp32_latency());
+    }
     if (layer.weights.fp32.empty()) continue;
     v1::WeightHistogram& h = *l.mutable_weights();
     h.set_min(layer.weights.min);

@@ -447,7 +447,12 @@ int64_t Context::arena_bytes() const {
                               (impl_->scratch ? impl_->scratch->size() : 0));
 }
 
-void Context::EnableProfile() { impl_->profile = true; }
+void Context::EnableProfile() {
+  impl_->profile = true;
+  for (auto& [specialization, instance] : impl_->instances) {
+    std::fill(instance.seconds.begin(), instance.seconds.end(), 0.0);
+  }
+}
 
 std::vector<StepInfo> Context::Profile() const {
   std::vector<StepInfo> out;

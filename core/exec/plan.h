@@ -103,7 +103,7 @@ class Context {
                      const std::function<absl::Status()>& stop = nullptr);
   // Bytes of arena and scratch that this context holds now.
   int64_t arena_bytes() const;
-  // Per-step times accumulate from here on. For benchmarks: costs a clock read per step.
+  // Per-step times accumulate from here on, from zero. Costs a clock read per step.
   void EnableProfile();
   std::vector<StepInfo> Profile() const;
 

@@ -427,7 +427,6 @@ absl::Status ValidateTechniques(const QuantSpec& s) {
                                            " is switched to what its level says anyway"));
     }
   }
-  if (s.policy != Policy::kSize) return NotYet(s, "the policy speed");
   if (s.compute != ComputeType::kAuto) return NotYet(s, "a compute type");
   return absl::OkStatus();
 }

@@ -62,7 +62,8 @@ absl::StatusOr<ResolvedVariant> ResolveVariant(absl::string_view model_digest,
   if (!synthetic) out.spec.calibration_set.clear();
   out.text = out.spec.ToString();
   // What a technique sees of samples comes out of float products, summed as the CPU likes it.
-  const bool isa_matters = UsesIntegerArithmetic(out.spec) || UsesSamples(out.spec);
+  const bool isa_matters =
+      UsesIntegerArithmetic(out.spec) || UsesSamples(out.spec) || out.spec.policy == Policy::kSpeed;
   out.id = Sha256Hex(absl::StrCat("halftone-variant\n", model_digest, "\n", out.text, "\n",
                                   calibration_digest, "\n", kQuantizerVersion, "\n",
                                   isa_matters ? isa_class : "", "\n"));

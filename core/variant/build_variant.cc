@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "core/base/format.h"
 #include "core/base/status_macros.h"
 #include "core/ops/evaluate.h"
 #include "core/passes/quantize_graph.h"
@@ -18,6 +19,8 @@
 #include "core/variant/compare.h"
 #include "core/variant/mixed_precision.h"
 #include "core/variant/quantization_inputs.h"
+#include "core/variant/speed_policy.h"
+#include "core/variant/timing.h"
 #include "core/variant/variant_layers.h"
 #include "core/variant/weight_histogram.h"
 
@@ -90,6 +93,7 @@ class Builder {
     if (Uses(built_.spec, Technique::kMixed) && HasCalibration()) {
       HT_RETURN_IF_ERROR(ChooseMixedPrecision());
     }
+    if (built_.spec.policy == Policy::kSpeed) HT_RETURN_IF_ERROR(ChooseForSpeed());
     HT_RETURN_IF_ERROR(QuantizeIt());
     HT_RETURN_IF_ERROR(Measure());
     AddWarnings();
@@ -153,8 +157,8 @@ class Builder {
   }
 
   absl::Status PrepareInputs() {
-    source_.watcher =
-        options_.runner ? WatcherOf(options_.runner) : PlanWatcher(1, options_.cancelled);
+    source_.watcher = options_.runner ? WatcherOf(options_.runner)
+                                      : PlanWatcher(1, options_.cancelled);
     const SampleSet* set = IsSynthetic() ? &generated_ : options_.samples;
     if (set != nullptr) {
       source_.samples = &set->samples;
@@ -170,13 +174,28 @@ class Builder {
     return absl::OkStatus();
   }
 
-  // Keeps the layers wide without which the variant would not answer as its model does. On one
-  // thread, as all that decides about bytes.
-  absl::Status ChooseMixedPrecision() {
+  // Names of the layers that the spec makes narrow.
+  std::vector<std::string> NarrowLayers() const {
     std::vector<std::string> layers;
     for (const NodeChoice& c : ChooseNodes(inputs_->graph(), built_.spec, inputs_->options())) {
       if (c.format.type != WeightType::kF32) layers.push_back(c.node->name());
     }
+    return layers;
+  }
+  // The variant in which these layers have another type than the spec says.
+  absl::StatusOr<Graph> QuantizedWith(const std::vector<std::string>& layers, WeightType type) {
+    QuantSpec spec = built_.spec;
+    for (const std::string& name : layers) spec.node_overrides[name] = type;
+    Graph graph = inputs_->graph().Clone();
+    HT_RETURN_IF_ERROR(QuantizeGraph(graph, spec, inputs_->options()).status());
+    HT_RETURN_IF_ERROR(InferShapes(graph, {.fold_elements = 0}));
+    return graph;
+  }
+
+  // Keeps the layers wide without which the variant would not answer as its model does. On one
+  // thread, as all that decides about bytes.
+  absl::Status ChooseMixedPrecision() {
+    const std::vector<std::string> layers = NarrowLayers();
     const GraphRunner runner =
         options_.runner ? options_.runner : PlanRunner(1, options_.cancelled);
     HT_ASSIGN_OR_RETURN(RunnableGraph reference, runner(fp32_.Clone()));
@@ -185,11 +204,7 @@ class Builder {
     WeightType wide_type = WeightType::kF32;
     const TryWide attempt =
         [&](const std::vector<std::string>& wide) -> absl::StatusOr<Comparison> {
-      QuantSpec spec = built_.spec;
-      for (const std::string& name : wide) spec.node_overrides[name] = wide_type;
-      Graph graph = inputs_->graph().Clone();
-      HT_RETURN_IF_ERROR(QuantizeGraph(graph, spec, inputs_->options()).status());
-      HT_RETURN_IF_ERROR(InferShapes(graph, {.fold_elements = 0}));
+      HT_ASSIGN_OR_RETURN(Graph graph, QuantizedWith(wide, wide_type));
       HT_ASSIGN_OR_RETURN(const RunnableGraph variant, runner(std::move(graph)));
       return CompareOutputs(fp32_, reference, variant, *samples_, count_,
                             Teller("search", 0.4, 0.4));
@@ -211,16 +226,57 @@ class Builder {
     return absl::OkStatus();
   }
 
+  // Lets the layers be f32 that are not faster in narrow form, with the threads that will serve.
+  absl::Status ChooseForSpeed() {
+    const std::vector<std::string> layers = NarrowLayers();
+    HT_ASSIGN_OR_RETURN(const RunnableGraph reference, runner_(fp32_.Clone()));
+    const std::vector<Tensor>& request = (*samples_)[0];
+    if (!HasCalibration() && !reference.run(request).ok()) return absl::OkStatus();  // see Measure
+    std::map<std::string, LayerSeconds> as_narrow;
+    const auto attempt = [&](const std::vector<std::string>& floats) -> absl::StatusOr<SpeedTrial> {
+      HT_RETURN_IF_ERROR(Tell("search", 0.5, 0.5, 0, 1));
+      HT_ASSIGN_OR_RETURN(const Graph graph, QuantizedWith(floats, WeightType::kF32));
+      HT_ASSIGN_OR_RETURN(const RunnableGraph variant, runner_(graph.Clone()));
+      HT_ASSIGN_OR_RETURN(const Latencies total, MeasureLatency(reference, variant, request));
+      HT_ASSIGN_OR_RETURN(auto times,
+                          MeasureLayerTimes({fp32_, reference}, {graph, variant}, layers, request));
+      for (const auto& [layer, seconds] : times) as_narrow.try_emplace(layer, seconds);
+      return SpeedTrial{total.reference_seconds / total.variant_seconds, std::move(times)};
+    };
+    HT_ASSIGN_OR_RETURN(const FloatLayers chosen, ChooseFloatLayers(layers, attempt));
+    for (const std::string& layer : chosen.layers) {
+      built_.spec.node_overrides[layer] = WeightType::kF32;
+      const LayerSeconds& time = as_narrow[layer];
+      slow_[layer] = absl::StrCat("slower as ", Name(built_.spec.weights), " on this machine (",
+                                  FormatSeconds(time.variant), ", f32 ", FormatSeconds(time.fp32),
+                                  "), and the policy is speed");
+    }
+    stays_fp32_ = chosen.layers.size() == layers.size();
+    built_.report.notes.push_back(
+        stays_fp32_ ? absl::StrCat("policy speed: ", Name(built_.spec.weights),
+                                   " is not faster than fp32 here, so every layer stays f32")
+                    : absl::StrCat("policy speed: ", chosen.layers.size(), " of ", layers.size(),
+                                   " layers stay f32"));
+    return absl::OkStatus();
+  }
+
   absl::Status QuantizeIt() {
     HT_RETURN_IF_ERROR(Tell("quantize", 0.5, 0.5, 0, 1));
-    built_.graph = inputs_->graph().Clone();
-    HT_ASSIGN_OR_RETURN(choices_, QuantizeGraph(built_.graph, built_.spec, inputs_->options()));
+    built_.graph = stays_fp32_ ? fp32_.Clone() : inputs_->graph().Clone();
+    if (stays_fp32_) {
+      choices_ = ChooseNodes(built_.graph, built_.spec, inputs_->options());
+    } else {
+      HT_ASSIGN_OR_RETURN(choices_, QuantizeGraph(built_.graph, built_.spec, inputs_->options()));
+    }
     // Folding would turn narrow weights back into wide ones.
     HT_RETURN_IF_ERROR(InferShapes(built_.graph, {.fold_elements = 0}));
     VariantReport& r = built_.report;
     r.spec = built_.spec.ToString();
     r.isa_class = IsaClass(options_.features);
     r.layers = LayersOf(choices_, built_.spec, options_.features);
+    for (LayerReport& layer : r.layers) {
+      if (const auto it = slow_.find(layer.node); it != slow_.end()) layer.reason = it->second;
+    }
     r.coverage = CoverageOf(choices_);
     r.fp32_weight_bytes = ConstantBytes(fp32_);
     r.weight_bytes = ConstantBytes(built_.graph);
@@ -267,6 +323,21 @@ class Builder {
     r.latency_seconds = latencies.variant_seconds;
     r.fp32_latency_seconds = latencies.reference_seconds;
     r.speedup = latencies.reference_seconds / latencies.variant_seconds;
+    return TimeLayers(reference, variant);
+  }
+
+  absl::Status TimeLayers(const RunnableGraph& reference, const RunnableGraph& variant) {
+    std::vector<std::string> names;
+    for (const NodeChoice& c : choices_) names.push_back(c.node->name());
+    HT_ASSIGN_OR_RETURN(
+        const auto times,
+        MeasureLayerTimes({fp32_, reference}, {built_.graph, variant}, names, (*samples_)[0]));
+    for (LayerReport& layer : built_.report.layers) {
+      const auto it = times.find(layer.node);
+      if (it == times.end()) continue;
+      layer.seconds = it->second.variant;
+      layer.fp32_seconds = it->second.fp32;
+    }
     return absl::OkStatus();
   }
 
@@ -314,6 +385,24 @@ class Builder {
       r.warnings.push_back(
           absl::StrFormat("slower than fp32 on this machine: %.2f of its speed", r.speedup));
     }
+    if (built_.spec.policy == Policy::kSize) WarnOfSlowLayers();
+  }
+
+  void WarnOfSlowLayers() {
+    constexpr double kMatters = 0.02;  // of the variant's time
+    std::vector<std::string> slow;
+    double lost = 0;
+    for (const LayerReport& l : built_.report.layers) {
+      if (!l.reason.empty() || l.seconds <= kSlowLayer * l.fp32_seconds) continue;
+      lost += l.seconds - l.fp32_seconds;
+      if (slow.size() < kWorstLayers)
+        slow.push_back(absl::StrCat(l.node, " (", FormatSeconds(l.seconds), ", f32 ",
+                                    FormatSeconds(l.fp32_seconds), ")"));
+    }
+    if (lost < kMatters * built_.report.latency_seconds) return;
+    built_.report.warnings.push_back(
+        absl::StrCat("layers slower than in fp32 on this machine: ", absl::StrJoin(slow, ", "),
+                     "; with the policy speed such layers stay f32"));
   }
 
   void AddQualityWarnings() {
@@ -356,6 +445,8 @@ class Builder {
   SampleSet generated_;
   const Samples* samples_ = nullptr;
   int count_ = 0;
+  std::map<std::string, std::string> slow_;  // layers that stay f32 for speed, and why
+  bool stays_fp32_ = false;                  // all of them
   std::vector<NodeChoice> choices_;
   Comparison comparison_;
   BuiltVariant built_;
@@ -419,6 +510,9 @@ absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec
     report.risks.push_back(resolved.activations == ActivationMode::kStatic
                                ? "no calibration samples: static int8 cannot be built without them"
                                : "no calibration samples: the loss on real data stays unknown");
+  }
+  if (resolved.policy == Policy::kSpeed) {
+    report.risks.push_back("policy speed: the build measures which layers stay f32");
   }
   if (once.empty()) report.risks.push_back("nothing would be quantized: the build will fail");
   return report;

@@ -19,7 +19,7 @@
 namespace halftone {
 
 // Part of every variant id. Raise it when the same inputs may give other bytes.
-inline constexpr int kQuantizerVersion = 1;
+inline constexpr int kQuantizerVersion = 2;
 
 // Samples for calibration and comparison; each is one request: tensors in signature order.
 struct SampleSet {
@@ -68,7 +68,8 @@ struct BuiltVariant {
 QuantSpec ResolveSpec(QuantSpec spec, bool has_samples);
 
 // Requires: `graph` went through PortablePasses. Sets the calling thread's intra-op threads.
-// Deterministic: equal inputs give an equal graph, whatever the thread count. INVALID_ARGUMENT /
+// Deterministic: equal inputs give an equal graph, whatever the thread count; but for the policy
+// speed, whose choice is measured and then stands in the resolved spec. INVALID_ARGUMENT /
 // UNIMPLEMENTED bad spec; FAILED_PRECONDITION static without samples, or nothing would be
 // quantized; CANCELLED.
 absl::StatusOr<BuiltVariant> BuildVariant(const Graph& graph, const QuantSpec& spec,

@@ -1,11 +1,7 @@
 #include "core/variant/compare.h"
 
-#include <algorithm>
-
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
 #include "core/base/status_macros.h"
 #include "core/quant/error_stats.h"
 #include "core/variant/observed_graph.h"
@@ -22,17 +18,6 @@ absl::Status ShapesDiffer(const std::string& name, const Tensor& want, const Ten
   return absl::InternalError(absl::StrCat("compare: '", name, "': the variant gives ",
                                           ToString(got.shape()), ", fp32 gives ",
                                           ToString(want.shape())));
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-absl::StatusOr<double> TimeOne(const RunnableGraph& graph, absl::Span<const Tensor> inputs) {
-  const absl::Time start = absl::Now();
-  HT_RETURN_IF_ERROR(graph.run(inputs).status());
-  return absl::ToDoubleSeconds(absl::Now() - start);
 }
 
 }  // namespace
@@ -93,22 +78,6 @@ absl::StatusOr<std::map<std::string, double>> CompareLayers(const Graph& fp32, c
   std::map<std::string, double> out;
   for (const auto& [name, s] : stats) out[name] = s.sqnr_db();
   return out;
-}
-
-absl::StatusOr<Latencies> MeasureLatency(const RunnableGraph& reference,
-                                         const RunnableGraph& variant,
-                                         absl::Span<const Tensor> inputs) {
-  constexpr absl::Duration kBudget = absl::Seconds(1);
-  constexpr size_t kMinRounds = 3, kMaxRounds = 51;
-  HT_RETURN_IF_ERROR(reference.run(inputs).status());  // warm caches and specialisations
-  HT_RETURN_IF_ERROR(variant.run(inputs).status());
-  std::vector<double> want, got;
-  const absl::Time start = absl::Now();
-  while (want.size() < kMinRounds || (want.size() < kMaxRounds && absl::Now() - start < kBudget)) {
-    HT_ASSIGN_OR_RETURN(want.emplace_back(), TimeOne(reference, inputs));
-    HT_ASSIGN_OR_RETURN(got.emplace_back(), TimeOne(variant, inputs));
-  }
-  return Latencies{Median(std::move(want)), Median(std::move(got))};
 }
 
 }  // namespace halftone

@@ -1,4 +1,4 @@
-// Measures a variant against its fp32 graph: results, layers, speed, memory.
+// Measures what a variant answers against its fp32 graph: results, and layer by layer.
 #ifndef HALFTONE_CORE_VARIANT_COMPARE_H_
 #define HALFTONE_CORE_VARIANT_COMPARE_H_
 
@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "core/graph/graph.h"
 #include "core/tensor/tensor.h"
 #include "core/variant/graph_runner.h"
@@ -42,14 +41,6 @@ absl::StatusOr<std::map<std::string, double>> CompareLayers(const Graph& fp32, c
                                                             const GraphRunner& runner,
                                                             const Samples& samples, int count,
                                                             const StepFn& step);
-
-struct Latencies {
-  double reference_seconds = 0, variant_seconds = 0;  // medians
-};
-// Alternates both on one request for about a second, so that drift of the machine meets both.
-absl::StatusOr<Latencies> MeasureLatency(const RunnableGraph& reference,
-                                         const RunnableGraph& variant,
-                                         absl::Span<const Tensor> inputs);
 
 }  // namespace halftone
 

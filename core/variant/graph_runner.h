@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/exec/plan.h"
 #include "core/graph/graph.h"
 #include "core/tensor/tensor.h"
 
@@ -21,12 +22,12 @@ struct RunnableGraph {
   // Weights that steps read in place, and packed weights, after at least one run: what stays in
   // memory once the graph's constants are mapped from a file.
   std::function<int64_t()> resident_bytes;
+  // One run: its steps in order, with the seconds that each took. Empty: nothing is known of steps.
+  std::function<absl::StatusOr<std::vector<StepInfo>>(absl::Span<const Tensor>)> profile;
 };
 
 using GraphRunner = std::function<absl::StatusOr<RunnableGraph>(Graph)>;
 
-// Sees output `index` of a graph; the value is gone when it returns.
-using OutputWatcher = std::function<void(int index, const Tensor& value)>;
 // A graph whose outputs are shown while it runs and then forgotten. Thread-compatible.
 struct WatchableGraph {
   std::function<absl::Status(absl::Span<const Tensor> inputs, const OutputWatcher&)> run;

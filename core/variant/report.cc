@@ -42,6 +42,10 @@ Json LayerJson(const LayerReport& l) {
             {"reason", l.reason},
             {"sqnr_db", Finite(l.sqnr_db)},
             {"weight_bytes", l.weight_bytes}};
+  if (l.fp32_seconds > 0) {
+    j["seconds"] = l.seconds;
+    j["fp32_seconds"] = l.fp32_seconds;
+  }
   if (!l.weights.fp32.empty()) {
     j["weights"] = {{"min", Finite(l.weights.min)},
                     {"max", Finite(l.weights.max)},
@@ -57,7 +61,9 @@ LayerReport LayerFrom(const Json& j) {
                    .precision = j.at("precision"),
                    .reason = j.at("reason"),
                    .sqnr_db = j.at("sqnr_db"),
-                   .weight_bytes = j.at("weight_bytes")};
+                   .weight_bytes = j.at("weight_bytes"),
+                   .seconds = j.value("seconds", 0.0),
+                   .fp32_seconds = j.value("fp32_seconds", 0.0)};
   if (const auto weights = j.find("weights"); weights != j.end()) {
     l.weights = {.min = weights->at("min"),
                  .max = weights->at("max"),

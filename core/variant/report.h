@@ -23,8 +23,13 @@ struct LayerReport {
   std::string reason;     // why a node stayed float; empty when it was quantized
   double sqnr_db = 0;     // of this node's output, variant against fp32; +inf is stored as 999
   int64_t weight_bytes = 0;
+  // What it takes of a run, with the conversions that it needs; 0: not measured.
+  double seconds = 0, fp32_seconds = 0;
   WeightHistogram weights;  // of quantized layers
 };
+
+// Time of a layer against fp32 above which it counts as slower; what is below may be noise.
+inline constexpr double kSlowLayer = 1.1;
 
 struct OperatorCoverage {
   std::string op;

@@ -26,6 +26,7 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
 td.name { max-width: 330px; overflow-wrap: anywhere }
 tr.chosen td { background: #fdf1dc }
 .float, .note { color: #7b8896 }
+td.slow { color: #b3261e; font-weight: 600 }
 .warning { background: #fdf1dc; border-left: 4px solid #e08a00; padding: 4px 10px; margin: 6px 0 }
 .charts { display: flex; flex-wrap: wrap; gap: 24px }
 svg { max-width: 100%; height: auto; vertical-align: middle }
@@ -62,6 +63,13 @@ std::string Top1(const VariantReport& r) {
 }
 bool Measured(const VariantReport& r) {
   return r.latency_seconds > 0 && r.fp32_latency_seconds > 0;
+}
+
+// Marked where the layer is slower than in fp32.
+std::string TimeRatio(const LayerReport& l) {
+  if (l.fp32_seconds <= 0) return Number("-");
+  const double ratio = l.seconds / l.fp32_seconds;
+  return Cell(FormatRatio(ratio), ratio > kSlowLayer ? "n slow" : "n");
 }
 
 class Page {
@@ -188,10 +196,11 @@ class Page {
   // --- the chosen one's layers ---
 
   void WriteLayers(const std::vector<LayerReport>& layers) {
-    Heading("SQNR of each layer's output");
+    Heading("Layers: SQNR of the output, weights, time");
     absl::StrAppend(&out_,
                     "<table class=\"layers\"><tr><th>Layer</th><th>Operator</th><th>Precision</th>"
-                    "<th></th><th class=\"n\">SQNR</th><th class=\"n\">Weights</th></tr>\n");
+                    "<th></th><th class=\"n\">SQNR</th><th class=\"n\">Weights</th>"
+                    "<th class=\"n\">Time</th><th class=\"n\">of fp32</th></tr>\n");
     const double full = Largest(layers);
     for (size_t i = 0; i < layers.size(); ++i) {
       const LayerReport& l = layers[i];
@@ -204,7 +213,7 @@ class Page {
           Cell(l.op), Cell(l.reason.empty() ? l.precision : absl::StrCat("f32: ", l.reason)),
           "<td>", compared ? BarSvg(l.sqnr_db, full) : "", "</td>",
           Number(compared ? FormatDecibels(l.sqnr_db) : "-"), Number(FormatBytes(l.weight_bytes)),
-          "</tr>\n");
+          Number(l.fp32_seconds > 0 ? FormatSeconds(l.seconds) : "-"), TimeRatio(l), "</tr>\n");
     }
     absl::StrAppend(&out_, "</table>\n");
   }

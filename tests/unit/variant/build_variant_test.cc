@@ -1,11 +1,16 @@
 #include "core/variant/build_variant.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "core/base/status_macros.h"
 #include "core/graph/graph.h"
 #include "core/quant/error_stats.h"
+#include "core/variant/timing.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/unit/variant/variant_test_util.h"
 
@@ -316,6 +321,82 @@ TEST(BuildVariant, SyntheticRangesAreComparedOnRealSamples) {
   HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built, Build(fp32, "int8/calib=synthetic", &loud));
   EXPECT_EQ(built.report.sample_source, "calibration set 'real' (6 samples)");
   EXPECT_LT(built.report.sqnr_db, 10);
+}
+
+// The reference evaluation, at the pace that `seconds` says of layers in fp32 and narrow form.
+GraphRunner PacedRunner(std::map<std::string, LayerSeconds> seconds) {
+  return [seconds](Graph graph) -> absl::StatusOr<RunnableGraph> {
+    std::vector<StepInfo> steps;
+    double total = 0;
+    for (const Node* node : graph.nodes()) {
+      const auto it = seconds.find(node->name());
+      if (it == seconds.end()) continue;
+      const bool narrow = !node->input(1)->is_constant();
+      steps.push_back(
+          {.node = node->name(), .seconds = narrow ? it->second.variant : it->second.fp32});
+      total += steps.back().seconds;
+    }
+    HT_ASSIGN_OR_RETURN(RunnableGraph runnable, ReferenceRunner()(std::move(graph)));
+    runnable.run = [run = std::move(runnable.run), total](absl::Span<const Tensor> inputs) {
+      absl::SleepFor(absl::Seconds(total));
+      return run(inputs);
+    };
+    runnable.profile = [steps](absl::Span<const Tensor>) -> absl::StatusOr<std::vector<StepInfo>> {
+      return steps;
+    };
+    return runnable;
+  };
+}
+absl::StatusOr<BuiltVariant> BuildPaced(const Graph& graph, const std::string& spec,
+                                        const std::map<std::string, LayerSeconds>& seconds) {
+  const SampleSet samples = RealSamples(4);
+  return BuildVariant(graph, Spec(spec),
+                      {.features = kVnni, .samples = &samples, .runner = PacedRunner(seconds)});
+}
+
+TEST(BuildVariant, LayersThatAreSlowerStayFloatUnderThePolicySpeed) {
+  const Graph fp32 = ClassifierNet();
+  HT_ASSERT_OK_AND_ASSIGN(
+      const BuiltVariant built,
+      BuildPaced(fp32, "int8/speed", {{"n_c1", {.008, .002}}, {"n_y", {.002, .012}}}));
+  const VariantReport& r = built.report;
+  EXPECT_EQ(r.spec, "int8/per-channel/static/speed;node=n_y=fp32");
+  ASSERT_EQ(r.layers.size(), 2u);
+  EXPECT_EQ(r.layers[0].reason, "");
+  EXPECT_DOUBLE_EQ(r.layers[0].seconds, .002);
+  EXPECT_DOUBLE_EQ(r.layers[0].fp32_seconds, .008);
+  EXPECT_EQ(r.layers[1].precision, "f32");
+  EXPECT_EQ(r.layers[1].reason,
+            "slower as int8 on this machine (12.0 ms, f32 2.00 ms), and the policy is speed");
+  EXPECT_THAT(r.notes, Contains("policy speed: 1 of 2 layers stay f32"));
+  EXPECT_GT(r.speedup, 1.5);
+  EXPECT_TRUE(QuantSpec::Parse(r.spec).ok());
+}
+
+TEST(BuildVariant, WhereNothingPaysThePolicySpeedServesFp32) {
+  const Graph fp32 = ClassifierNet();
+  HT_ASSERT_OK_AND_ASSIGN(
+      const BuiltVariant built,
+      BuildPaced(fp32, "int8/speed", {{"n_c1", {.002, .006}}, {"n_y", {.001, .003}}}));
+  EXPECT_EQ(built.report.sqnr_db, kMaxSqnrDb);
+  EXPECT_EQ(built.report.weight_bytes, built.report.fp32_weight_bytes);
+  EXPECT_THAT(built.report.notes, Contains("policy speed: int8 is not faster than fp32 here, so "
+                                           "every layer stays f32"));
+  for (const LayerReport& layer : built.report.layers) {
+    EXPECT_THAT(layer.reason, StartsWith("slower as int8")) << layer.node;
+  }
+}
+
+TEST(BuildVariant, ThePolicySizeKeepsSlowLayersAndNamesThem) {
+  const Graph fp32 = ClassifierNet();
+  HT_ASSERT_OK_AND_ASSIGN(
+      const BuiltVariant built,
+      BuildPaced(fp32, "int8", {{"n_c1", {.004, .001}}, {"n_y", {.001, .006}}}));
+  EXPECT_EQ(built.report.layers[1].reason, "");
+  EXPECT_THAT(built.report.warnings,
+              Contains("layers slower than in fp32 on this machine: n_y (6.00 ms, f32 1.00 ms); "
+                       "with the policy speed such layers stay f32"));
+  EXPECT_THAT(built.report.warnings, Contains(StartsWith("slower than fp32 on this machine")));
 }
 
 }  // namespace

@@ -17,7 +17,14 @@ VariantReport Full() {
           .sqnr_db = 31.25,
           .top1_agreement = 0.5,
           .max_abs_error = 0.1,
-          .layers = {{"n\n1", "Conv", "int8", "", 12.5, 7, {-1, 1.5, {0, 12}, {5, 7}}},
+          .layers = {{.node = "n\n1",
+                      .op = "Conv",
+                      .precision = "int8",
+                      .sqnr_db = 12.5,
+                      .weight_bytes = 7,
+                      .seconds = 0.25,
+                      .fp32_seconds = 0.5,
+                      .weights = {-1, 1.5, {0, 12}, {5, 7}}},
                      {"n2", "Gemm", "f32", "why", 999, 8}},
           .coverage = {{"Conv", 2, 1}},
           .fp32_weight_bytes = int64_t{1} << 40,
@@ -41,6 +48,9 @@ TEST(ReportJson, RoundTrips) {
   EXPECT_THAT(back.layers[0].weights.fp32, ::testing::ElementsAre(0, 12));
   EXPECT_THAT(back.layers[0].weights.variant, ::testing::ElementsAre(5, 7));
   EXPECT_TRUE(back.layers[1].weights.fp32.empty());
+  EXPECT_EQ(back.layers[0].seconds, 0.25);
+  EXPECT_EQ(back.layers[0].fp32_seconds, 0.5);
+  EXPECT_EQ(back.layers[1].fp32_seconds, 0) << "not measured";
   EXPECT_EQ(back.coverage[0].total, 2);
   EXPECT_EQ(back.fp32_weight_bytes, int64_t{1} << 40);
   EXPECT_EQ(back.warnings.size(), 2u);
