@@ -1,7 +1,9 @@
-// quantize, plan, calibrate, report, export
+// quantize, plan, calibrate, live-samples, report, export
 #include <CLI/CLI.hpp>
+#include <array>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -258,6 +260,67 @@ CommandRunner BindCalibrate(CLI::App& app) {
   return [options](CommandContext& context) { return Calibrate(*options, context); };
 }
 
+// --- live-samples ---
+
+struct LiveSamplesOptions {
+  std::string model;
+  std::string action = "status";
+  std::string name;
+  int samples = 0;
+};
+
+constexpr std::array kSampleActions = {
+    std::pair("status", v1::SampleRequestsRequest::ACTION_UNSPECIFIED),
+    std::pair("start", v1::SampleRequestsRequest::ACTION_START),
+    std::pair("save", v1::SampleRequestsRequest::ACTION_SAVE),
+    std::pair("wipe", v1::SampleRequestsRequest::ACTION_WIPE),
+    std::pair("stop", v1::SampleRequestsRequest::ACTION_STOP)};
+
+absl::Status SampleLive(const LiveSamplesOptions& options, CommandContext& context) {
+  Connection server(context.connection);
+  v1::SampleRequestsRequest request;
+  request.set_model(options.model);
+  for (const auto& [name, action] : kSampleActions) {
+    if (options.action == name) request.set_action(action);
+  }
+  request.set_max_samples(options.samples);
+  request.set_set_name(options.name);
+  v1::SampleRequestsResponse state;
+  HT_RETURN_IF_ERROR(server.ToStatus(
+      server.quantization().SampleRequests(server.NewContext().get(), request, &state)));
+  if (context.json) {
+    PrintJson(context, ToJson(state));
+    return absl::OkStatus();
+  }
+  std::ostream& out = context.terminal.out;
+  if (!state.set_name().empty()) {
+    out << options.model << ": calibration set '" << state.set_name() << "' has the live samples\n";
+  }
+  if (!state.on()) {
+    out << options.model << ": live requests are not sampled\n";
+  } else {
+    out << options.model << " version " << state.version() << ": " << state.held() << " of "
+        << state.seen() << " requests held (at most " << state.max_samples() << "), "
+        << FormatBytes(state.bytes()) << "\n";
+  }
+  return absl::OkStatus();
+}
+
+CommandRunner BindLiveSamples(CLI::App& app) {
+  auto options = std::make_shared<LiveSamplesOptions>();
+  std::vector<std::string> actions;
+  for (const auto& [name, action] : kSampleActions) actions.emplace_back(name);
+  app.add_option("model", options->model, "Name of the model")->required();
+  app.add_option("action", options->action,
+                 "start sampling, save what is held as a calibration set, wipe it, stop, or status")
+      ->check(CLI::IsMember(actions))
+      ->capture_default_str();
+  app.add_option("--samples", options->samples, "start: how many to hold; default: 128")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--name", options->name, "save: name of the calibration set; default: \"live\"");
+  return [options](CommandContext& context) { return SampleLive(*options, context); };
+}
+
 // --- report ---
 
 struct ReportOptions {
@@ -351,6 +414,7 @@ constexpr Command kCommands[] = {
     {"quantize", "Quantization", "Build a variant and print its report", BindQuantize},
     {"plan", "Quantization", "Predict what quantize would do, without doing it", BindPlan},
     {"calibrate", "Quantization", "Upload calibration samples", BindCalibrate},
+    {"live-samples", "Quantization", "Sample live requests to calibrate with", BindLiveSamples},
     {"report", "Quantization", "What a variant costs and gains, layer by layer", BindReport},
     {"export", "Quantization", "Write a variant as standard ONNX files", BindExport},
 };

@@ -78,6 +78,8 @@ const Setting kSettings[] = {
     {"disk_budget_bytes", Bytes{&C::disk_budget_bytes, 1}, "Size limit of the store's folder."},
     {"max_upload_bytes", Bytes{&C::max_upload_bytes, 1}, "Largest model, all files together."},
     {"max_calibration_bytes", Bytes{&C::max_calibration_bytes, 1}, "Largest calibration set."},
+    {"max_live_sample_bytes", Bytes{&C::max_live_sample_bytes, 0},
+     "Samples of live requests of all models together; none are kept unless a client asks for it."},
     {"max_message_bytes", Bytes{&C::max_message_bytes, 1 << 20},
      "Largest message that is received: bounds the inputs of one request."},
     {"max_inflight_bytes", Bytes{&C::max_inflight_bytes, 1 << 20},

@@ -38,6 +38,7 @@ struct ServerConfig {
   int64_t disk_budget_bytes = int64_t{64} << 30;
   int64_t max_upload_bytes = int64_t{16} << 30;
   int64_t max_calibration_bytes = int64_t{1} << 30;
+  int64_t max_live_sample_bytes = int64_t{256} << 20;
   int64_t max_message_bytes = int64_t{128} << 20;
   int64_t max_inflight_bytes = int64_t{1} << 30;
 

@@ -93,6 +93,7 @@ class InferenceEngine::Call final : public InferTicket,
     const std::shared_ptr<const Plan> plan = handle_->plan();
     absl::StatusOr<DecodedRequest> decoded = task_.decode(plan->signature());
     if (!decoded.ok()) return Finish(decoded.status());
+    engine_.live_samples_.Offer(outcome_.variant.model, outcome_.variant.version, decoded->inputs);
     picks_ = std::move(decoded->picks);
     queued_ = true;
     engine_.scheduler_.Submit({

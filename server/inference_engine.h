@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "core/store/model_store.h"
+#include "server/live_samples.h"
 #include "server/metrics.h"
 #include "server/scheduler.h"
 #include "server/tensor_codec.h"
@@ -75,11 +76,12 @@ struct InferenceEngineOptions {
 class InferenceEngine {
  public:
   InferenceEngine(InferenceEngineOptions options, ModelStore& store, Scheduler& scheduler,
-                  Metrics& metrics)
+                  Metrics& metrics, LiveSamples& live_samples)
       : options_(options),
         store_(store),
         scheduler_(scheduler),
         metrics_(metrics),
+        live_samples_(live_samples),
         clock_(*options.clock) {}
 
   // `done` is called exactly once: from the caller's, a store's or a worker's thread. Afterwards
@@ -94,6 +96,7 @@ class InferenceEngine {
   ModelStore& store_;
   Scheduler& scheduler_;
   Metrics& metrics_;
+  LiveSamples& live_samples_;
   const Clock& clock_;
   std::atomic<int64_t> inflight_bytes_{0};
 };

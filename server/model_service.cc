@@ -161,7 +161,10 @@ grpc::ServerUnaryReactor* ModelService::DeleteModel(grpc::CallbackServerContext*
       env_.quick_pool, env_.metrics, "DeleteModel", context,
       [this, request](CallLabels&) -> absl::Status {
         HT_RETURN_IF_ERROR(env_.store.DeleteModel(request->name(), request->version()));
-        if (!env_.store.GetModel(request->name()).ok()) env_.metrics.ForgetModel(request->name());
+        if (!env_.store.GetModel(request->name()).ok()) {
+          env_.metrics.ForgetModel(request->name());
+          env_.live_samples.Stop(request->name());
+        }
         env_.scheduler.DropUnusedContexts();
         return absl::OkStatus();
       });

@@ -410,6 +410,15 @@ void ToProto(const PlanReport& report, v1::QuantizationPlan& out) {
   for (const std::string& part : report.unsupported) out.add_unsupported(Utf8(part));
 }
 
+void ToProto(const LiveSamples::State& state, v1::SampleRequestsResponse& out) {
+  out.set_on(state.on);
+  out.set_version(state.version);
+  out.set_max_samples(state.max_samples);
+  out.set_seen(state.seen);
+  out.set_held(state.held);
+  out.set_bytes(state.bytes);
+}
+
 void ToProto(const ModelStore::UploadStatus& status, v1::Upload& out) {
   out.set_upload_id(status.upload_id);
   for (int64_t bytes : status.received_bytes) out.add_received_bytes(bytes);

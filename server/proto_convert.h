@@ -13,6 +13,7 @@
 #include "halftone/v1/model_service.pb.h"
 #include "halftone/v1/quantization_service.pb.h"
 #include "halftone/v1/types.pb.h"
+#include "server/live_samples.h"
 #include "server/tensor_codec.h"
 
 namespace halftone {
@@ -42,6 +43,7 @@ void ToProto(const VariantReport& report, v1::Report& out);
 void ToProto(const PlanReport& report, v1::QuantizationPlan& out);
 void ToProto(const Progress& progress, v1::QuantizeProgress& out);
 void ToProto(const ModelStore::UploadStatus& status, v1::Upload& out);
+void ToProto(const LiveSamples::State& state, v1::SampleRequestsResponse& out);
 void ToProto(absl::Duration duration, google::protobuf::Duration& out);
 
 std::vector<FileInfo> FilesOf(const v1::UploadHeader& header);

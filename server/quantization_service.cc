@@ -93,6 +93,42 @@ class CalibrationSession {
   int64_t bytes_ = 0;
 };
 
+absl::Status ActOnSamples(ServiceEnv& env, const ModelInfo& model,
+                          const v1::SampleRequestsRequest& request,
+                          v1::SampleRequestsResponse& response) {
+  LiveSamples& live = env.live_samples;
+  switch (request.action()) {
+    case v1::SampleRequestsRequest::ACTION_START: {
+      LiveSamples::Limits limits;
+      if (request.max_samples() != 0) limits.max_samples = request.max_samples();
+      if (request.max_bytes() != 0) limits.max_bytes = request.max_bytes();
+      return live.Start(model.name, model.version, limits);
+    }
+    case v1::SampleRequestsRequest::ACTION_SAVE: {
+      std::vector<std::vector<Tensor>> samples = live.Snapshot(model.name);
+      if (samples.empty()) {
+        return absl::FailedPreconditionError(
+            absl::StrCat("live samples of '", model.name, "': ",
+                         live.StateOf(model.name).on ? "no request came since they were started"
+                                                     : "they are not kept; start them first"));
+      }
+      response.set_set_name(request.set_name().empty() ? "live" : request.set_name());
+      return env.store.PutCalibration(model.name, response.set_name(), std::move(samples));
+    }
+    case v1::SampleRequestsRequest::ACTION_WIPE:
+      live.Wipe(model.name);
+      return absl::OkStatus();
+    case v1::SampleRequestsRequest::ACTION_STOP:
+      live.Stop(model.name);
+      return absl::OkStatus();
+    case v1::SampleRequestsRequest::ACTION_UNSPECIFIED:
+      return absl::OkStatus();
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("live samples: got unknown action ", static_cast<int>(request.action())));
+  }
+}
+
 // Sends one file in chunks; CANCELLED when the client left. Returns what was sent.
 absl::StatusOr<v1::File> SendFile(const std::string& path, const std::string& name, int index,
                                   MessageStream<v1::ExportVariantResponse>& stream) {
@@ -216,6 +252,20 @@ grpc::ServerReadReactor<v1::UploadCalibrationRequest>* QuantizationService::Uplo
            [this, session](const absl::Status& status) {
              env_.metrics.CountRequest("UploadCalibration", session->model(), "", status.code());
            }});
+}
+
+grpc::ServerUnaryReactor* QuantizationService::SampleRequests(
+    grpc::CallbackServerContext* context, const v1::SampleRequestsRequest* request,
+    v1::SampleRequestsResponse* response) {
+  return AnswerOnPool(env_.slow_pool, env_.metrics, "SampleRequests", context,
+                      [this, request, response](CallLabels& labels) -> absl::Status {
+                        HT_ASSIGN_OR_RETURN(const ModelInfo model,
+                                            env_.store.GetModel(request->model()));
+                        labels.model = model.name;
+                        HT_RETURN_IF_ERROR(ActOnSamples(env_, model, *request, *response));
+                        ToProto(env_.live_samples.StateOf(model.name), *response);
+                        return absl::OkStatus();
+                      });
 }
 
 grpc::ServerUnaryReactor* QuantizationService::ListVariants(grpc::CallbackServerContext* context,

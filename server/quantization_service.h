@@ -19,6 +19,9 @@ class QuantizationService final : public v1::QuantizationService::CallbackServic
       grpc::CallbackServerContext* context, const v1::QuantizeRequest* request) override;
   grpc::ServerReadReactor<v1::UploadCalibrationRequest>* UploadCalibration(
       grpc::CallbackServerContext* context, v1::UploadCalibrationResponse* response) override;
+  grpc::ServerUnaryReactor* SampleRequests(grpc::CallbackServerContext* context,
+                                           const v1::SampleRequestsRequest* request,
+                                           v1::SampleRequestsResponse* response) override;
   grpc::ServerUnaryReactor* ListVariants(grpc::CallbackServerContext* context,
                                          const v1::ListVariantsRequest* request,
                                          v1::ListVariantsResponse* response) override;

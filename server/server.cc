@@ -21,6 +21,7 @@
 #include "server/http_server.h"
 #include "server/inference_engine.h"
 #include "server/inference_service.h"
+#include "server/live_samples.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
 #include "server/open_inference_service.h"
@@ -67,7 +68,10 @@ std::string Address(const std::string& host, int port) {
 // Members are destroyed bottom up: gRPC first, the store last.
 struct Server::Impl {
   Impl(ServerConfig c, int core_budget)
-      : config(std::move(c)), cores(core_budget), metrics(kVersion, IsaName(DetectCpuFeatures())) {}
+      : config(std::move(c)),
+        cores(core_budget),
+        metrics(kVersion, IsaName(DetectCpuFeatures())),
+        live_samples(config.max_live_sample_bytes) {}
 
   absl::Status Open();
   absl::Status Listen();
@@ -77,6 +81,7 @@ struct Server::Impl {
   const ServerConfig config;
   const int cores;
   Metrics metrics;
+  LiveSamples live_samples;
   std::unique_ptr<ModelStore> store;
   std::unique_ptr<Scheduler> scheduler;
   // Observers of the store reach the scheduler through this: it dies first.
@@ -128,15 +133,16 @@ absl::Status Server::Impl::Open() {
   metrics.SetWorkers(config.workers, config.threads_per_worker, cores);
   engine = std::make_unique<InferenceEngine>(
       InferenceEngineOptions{.max_inflight_bytes = config.max_inflight_bytes}, *store, *scheduler,
-      metrics);
+      metrics, live_samples);
   quick_pool.emplace(TaskPoolOptions{.max_threads = 8, .max_queued = 1024});
   slow_pool.emplace(TaskPoolOptions{.max_threads = 32, .max_queued = 64});
-  env.emplace(ServiceEnv{config, *store, *scheduler, *engine, metrics, *quick_pool, *slow_pool});
+  env.emplace(ServiceEnv{config, *store, *scheduler, *engine, live_samples, metrics, *quick_pool,
+                         *slow_pool});
   models.emplace(*env);
   quantization.emplace(*env);
   inference.emplace(*env);
   open_inference.emplace(*env, ready);
-  store_metrics.emplace(*store, *scheduler);
+  store_metrics.emplace(*store, *scheduler, live_samples);
   return absl::OkStatus();
 }
 

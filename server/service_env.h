@@ -5,6 +5,7 @@
 #include "core/store/model_store.h"
 #include "server/config.h"
 #include "server/inference_engine.h"
+#include "server/live_samples.h"
 #include "server/metrics.h"
 #include "server/scheduler.h"
 #include "server/task_pool.h"
@@ -16,6 +17,7 @@ struct ServiceEnv {
   ModelStore& store;
   Scheduler& scheduler;
   InferenceEngine& engine;
+  LiveSamples& live_samples;
   Metrics& metrics;
   TaskPool& quick_pool;  // reads and writes of files, listings
   TaskPool& slow_pool;   // imports, waiting for builds, exports

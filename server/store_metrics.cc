@@ -29,6 +29,7 @@ std::vector<prometheus::MetricFamily> StoreMetrics::Collect() {
                                    .Add(static_cast<double>(store_.ListModels().size())))
                          .Take());
   AddMemory(families);
+  AddLiveSamples(families);
   AddQuality(families);
   return families;
 }
@@ -57,6 +58,15 @@ void StoreMetrics::AddMemory(std::vector<prometheus::MetricFamily>& families) co
     memory.Add(static_cast<double>(arena_bytes), LabelsOf(info, "arena"));
   }
   families.push_back(std::move(memory).Take());
+}
+
+void StoreMetrics::AddLiveSamples(std::vector<prometheus::MetricFamily>& families) const {
+  GaugeFamily bytes("halftone_live_sample_bytes",
+                    "Requests kept for calibration, of models for which a client asked for it.");
+  for (const auto& [model, state] : live_samples_.States()) {
+    bytes.Add(static_cast<double>(state.bytes), {{"model", model}});
+  }
+  families.push_back(std::move(bytes).Take());
 }
 
 void StoreMetrics::AddQuality(std::vector<prometheus::MetricFamily>& families) {

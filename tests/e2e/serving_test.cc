@@ -375,6 +375,49 @@ TEST(Serving, ExportsMetrics) {
   EXPECT_THAT(live.Scrape(), Not(HasSubstr("mlp")));
 }
 
+v1::SampleRequestsResponse SampleRequests(LiveServer& live,
+                                          v1::SampleRequestsRequest::Action action,
+                                          grpc::Status* status = nullptr) {
+  grpc::ClientContext context;
+  v1::SampleRequestsRequest request;
+  request.set_model("mlp");
+  request.set_action(action);
+  v1::SampleRequestsResponse response;
+  const grpc::Status got = live.quantization->SampleRequests(&context, request, &response);
+  if (status != nullptr) {
+    *status = got;
+  } else {
+    EXPECT_THAT(got, IsOkCall());
+  }
+  return response;
+}
+
+TEST(Serving, CalibratesWithLiveRequests) {
+  using Request = v1::SampleRequestsRequest;
+  LiveServer live;
+  ASSERT_THAT(live.Upload("mlp", TinyMlp()), IsOkCall());
+  MustInfer(live, MlpRequest("mlp", 1));
+  EXPECT_FALSE(SampleRequests(live, Request::ACTION_UNSPECIFIED).on());
+  grpc::Status nothing;
+  SampleRequests(live, Request::ACTION_SAVE, &nothing);
+  EXPECT_EQ(nothing.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+
+  SampleRequests(live, Request::ACTION_START);
+  for (int i = 0; i < 5; ++i) MustInfer(live, MlpRequest("mlp", 1, i));
+  const v1::SampleRequestsResponse saved = SampleRequests(live, Request::ACTION_SAVE);
+  EXPECT_EQ(saved.held(), 5);
+  EXPECT_EQ(saved.set_name(), "live");
+  EXPECT_EQ(live.Metric(R"(halftone_live_sample_bytes{model="mlp"})"), 5 * 16);
+  v1::QuantizeResult result;
+  ASSERT_THAT(live.Quantize("mlp", "int8/calib=live", &result), IsOkCall());
+  EXPECT_EQ(result.report().sample_source(), "calibration set 'live' (5 samples)");
+  EXPECT_EQ(result.report().spec_text(), "int8/per-channel/static");
+
+  EXPECT_EQ(SampleRequests(live, Request::ACTION_WIPE).held(), 0);
+  EXPECT_FALSE(SampleRequests(live, Request::ACTION_STOP).on());
+  EXPECT_EQ(live.Metric(R"(halftone_live_sample_bytes{model="mlp"})"), -1);
+}
+
 TEST(Serving, ListsAndDeletesVariants) {
   LiveServer live;
   ASSERT_THAT(live.Upload("mlp", TinyMlp()), IsOkCall());
