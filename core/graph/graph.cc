@@ -198,6 +198,11 @@ void Graph::RemoveNode(Node* node) {
       std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& n) { return n.get() == node; }));
 }
 
+void Graph::RemoveConstant(Value* value) {
+  CHECK(value->is_constant() && value->uses_.empty() && !value->is_output()) << value->name();
+  Forget(value);
+}
+
 void Graph::RemoveUnused() {
   // Mark from the outputs, then sweep everything at once: linear, whatever the number of dead
   // nodes.

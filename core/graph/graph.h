@@ -156,6 +156,8 @@ class Graph {
   void MakeConstant(Value* value, Tensor tensor);
   // Requires: none of the node's outputs is used or a graph output.
   void RemoveNode(Node* node);
+  // Requires: a constant that nothing uses and that is no graph output.
+  void RemoveConstant(Value* value);
   // Removes nodes, constants and unused values that no graph output needs. Inputs stay.
   void RemoveUnused();
   // Stable topological order (insertion order where free). InvalidArgument names a cycle's node.

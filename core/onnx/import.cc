@@ -1,6 +1,7 @@
 #include "core/onnx/import.h"
 
 #include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream.h>
 #include <onnx/onnx_pb.h>
 
 #include <algorithm>
@@ -55,11 +56,41 @@ absl::Status CheckBytes(int64_t bytes, const ImportOptions& options) {
 // Far more than any exporter writes around a node: inputs, outputs, attributes, weights, types.
 constexpr int64_t kMaxPartsPerNode = 32;
 
-absl::Status Parse(absl::Span<const std::byte> bytes, const ImportOptions& options,
-                   onnx::ModelProto& model) {
+// Hands a file out in pieces and gives back the pages of those that were read, so that the file and
+// what is parsed from it are not in memory together.
+class DroppingInput final : public google::protobuf::io::ZeroCopyInputStream {
+ public:
+  explicit DroppingInput(const Buffer& file) : file_(file) {}
+
+  bool Next(const void** data, int* size) override {
+    file_.DropPages(dropped_, position_ - dropped_);
+    dropped_ = position_;
+    if (position_ == file_.size()) return false;
+    const size_t piece = std::min(kPiece, file_.size() - position_);
+    *data = file_.data() + position_;
+    *size = static_cast<int>(piece);
+    position_ += piece;
+    return true;
+  }
+  void BackUp(int count) override { position_ -= count; }
+  bool Skip(int count) override {
+    const size_t step = std::min<size_t>(count, file_.size() - position_);
+    position_ += step;
+    return step == static_cast<size_t>(count);
+  }
+  int64_t ByteCount() const override { return static_cast<int64_t>(position_); }
+
+ private:
+  static constexpr size_t kPiece = size_t{4} << 20;
+  const Buffer& file_;
+  size_t position_ = 0, dropped_ = 0;
+};
+
+absl::Status Parse(const Buffer& file, const ImportOptions& options, onnx::ModelProto& model) {
+  const absl::Span<const std::byte> bytes(file.data(), file.size());
   HT_RETURN_IF_ERROR(CheckPartCount(bytes, std::max(options.max_nodes, 1000) * kMaxPartsPerNode));
-  google::protobuf::io::CodedInputStream stream(reinterpret_cast<const uint8_t*>(bytes.data()),
-                                                static_cast<int>(bytes.size()));
+  DroppingInput input(file);
+  google::protobuf::io::CodedInputStream stream(&input);
   stream.SetRecursionLimit(kMessagesPerGraph * (options.max_nesting + 1) + kMessagesElsewhere);
   if (!model.ParseFromCodedStream(&stream) || !stream.ConsumedEntireMessage()) {
     return absl::InvalidArgumentError(
@@ -195,7 +226,7 @@ absl::StatusOr<Graph> ImportOnnxFile(const std::string& path, const ImportOption
     HT_ASSIGN_OR_RETURN(const std::shared_ptr<Buffer> file, Buffer::MapFile(path));
     bytes = static_cast<int64_t>(file->size());
     HT_RETURN_IF_ERROR(CheckBytes(bytes, options));
-    HT_RETURN_IF_ERROR(Parse(absl::MakeConstSpan(file->data(), file->size()), options, model));
+    HT_RETURN_IF_ERROR(Parse(*file, options, model));
   }
   const std::string folder = std::filesystem::path(path).parent_path().string();
   TensorReader tensors(folder.empty() ? "." : folder, bytes, options);
@@ -206,7 +237,7 @@ absl::StatusOr<Graph> ImportOnnx(absl::Span<const std::byte> bytes, const Import
   const int64_t size = static_cast<int64_t>(bytes.size());
   HT_RETURN_IF_ERROR(CheckBytes(size, options));
   onnx::ModelProto model;
-  HT_RETURN_IF_ERROR(Parse(bytes, options, model));
+  HT_RETURN_IF_ERROR(Parse(*Buffer::Borrow(bytes.data(), bytes.size()), options, model));
   TensorReader tensors("", size, options);
   return ImportModel(model, tensors, options);
 }

@@ -215,6 +215,11 @@ const Value* FloatInput(const Node& node) {
   return x;
 }
 
+// Gives the memory of f32 weights back before the next ones become narrow.
+void RemoveIfUnused(Graph& graph, Value* weights) {
+  if (weights->uses().empty() && !weights->is_output()) graph.RemoveConstant(weights);
+}
+
 absl::Status TakeBackMeanError(Graph& graph, const NodeChoice& choice, WeightNarrower& narrower,
                                const ChannelStatsMap& means) {
   const Value* x = FloatInput(*choice.node);
@@ -279,14 +284,17 @@ absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantS
   WeightNarrower narrower(graph, options.narrow);
   for (NodeChoice& c : choices) {
     if (c.format.type == WeightType::kF32) continue;
+    Value* wide = c.node->input(c.weight_input);
     if (c.moves_weights) {
       HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.NarrowThrough(c.node, c.weight_input, c.format));
+      RemoveIfUnused(graph, wide);
       continue;
     }
     if (options.means != nullptr) {
       HT_RETURN_IF_ERROR(TakeBackMeanError(graph, c, narrower, *options.means));
     }
     HT_ASSIGN_OR_RETURN(c.weight_bytes, narrower.Narrow(c.node, c.weight_input, c.format));
+    RemoveIfUnused(graph, wide);
   }
   HT_RETURN_IF_ERROR(graph.SortTopologically());
   graph.RemoveUnused();

@@ -162,7 +162,7 @@ bool StoresZeroPoint(const WeightFormat& format, const IntegerRow& row) {
 }
 
 // Integers as the file holds them.
-absl::StatusOr<Tensor> PackIntegers(absl::Span<const int32_t> q, WeightType type,
+absl::StatusOr<Tensor> PackIntegers(absl::Span<const int16_t> q, WeightType type,
                                     absl::Span<const int64_t> shape) {
   const DataType stored = RowOf(type).stored;
   if (!IsPackedBits(type) && BitWidth(stored) >= 8) {
@@ -170,7 +170,7 @@ absl::StatusOr<Tensor> PackIntegers(absl::Span<const int32_t> q, WeightType type
     DispatchType(stored, [&](auto tag) {
       using T = decltype(tag);
       std::transform(q.begin(), q.end(), out.mutable_data<T>().begin(),
-                     [](int32_t v) { return static_cast<T>(v); });
+                     [](int16_t v) { return static_cast<T>(v); });
     });
     return out;
   }
@@ -231,34 +231,60 @@ absl::StatusOr<Tensor> InStoredOrder(const Tensor& w, const WeightFormat& format
 
 // Codes of a whole tensor in the stored order.
 struct Codes {
-  std::vector<int32_t> q;         // one per weight
+  std::vector<int16_t> q;         // one per weight; no format has more bits
   std::vector<QParams> params;    // one per scale
   std::vector<int32_t> scale_of;  // index into params per weight; filled when asked for
 };
 
+// Calls f(place in the tensor, place in the group) for the elements of a group.
+template <typename F>
+void ForEachElement(const ScaleGroup& g, F&& f) {
+  int64_t at = 0;
+  for (int64_t s = 0; s < g.strips; ++s) {
+    const int64_t strip = g.start + s * g.strip_stride;
+    for (int64_t k = 0; k < g.count; ++k) f(strip + k * g.step, at++);
+  }
+}
+
+// The number of groups from `first` on, at most `most`, that lie side by side: each like the one
+// before, one element further on.
+int64_t SideBySide(const ScaleGroups& groups, int64_t first, int64_t most) {
+  const ScaleGroup a = groups.group(first);
+  int64_t n = 1;
+  for (; n < most && first + n < groups.count(); ++n) {
+    const ScaleGroup b = groups.group(first + n);
+    if (b.start != a.start + n || b.strips != a.strips || b.count != a.count) break;
+  }
+  return n;
+}
+
 Codes NearestCodes(absl::Span<const float> w, const ScaleGroups& groups, const WeightFormat& format,
                    const IntegerRow& row, bool clip, bool with_scales) {
-  Codes out{.q = std::vector<int32_t>(w.size())};
+  constexpr int64_t kTile = 16;  // columns of a matrix that share cache lines are read together
+  Codes out{.q = std::vector<int16_t>(w.size())};
   if (with_scales) out.scale_of.resize(w.size());
-  std::vector<float> values;
-  std::vector<int32_t> codes;
+  std::vector<float> values;   // [tile, elements of a group]
+  std::vector<int32_t> codes;  // the same
   std::vector<int8_t> small;
-  for (int64_t i = 0; i < groups.count(); ++i) {
+  for (int64_t i = 0, tile = 1; i < groups.count(); i += tile) {
+    tile = SideBySide(groups, i, kTile);
     const ScaleGroup g = groups.group(i);
-    values.clear();
-    for (int64_t s = 0; s < g.strips; ++s) {
-      const float* strip = w.data() + g.start + s * g.strip_stride;
-      for (int64_t k = 0; k < g.count; ++k) values.push_back(strip[k * g.step]);
+    const int64_t n = g.strips * g.count;
+    values.resize(tile * n);
+    codes.resize(tile * n);
+    ForEachElement(g, [&](int64_t place, int64_t at) {
+      for (int64_t t = 0; t < tile; ++t) values[t * n + at] = w[place + t];
+    });
+    for (int64_t t = 0; t < tile; ++t) {
+      out.params.push_back(QuantizeGroup(absl::MakeConstSpan(values).subspan(t * n, n), format, row,
+                                         clip, absl::MakeSpan(codes).subspan(t * n, n), small));
     }
-    codes.resize(values.size());
-    out.params.push_back(QuantizeGroup(values, format, row, clip, absl::MakeSpan(codes), small));
-    for (int64_t s = 0, at = 0; s < g.strips; ++s) {
-      const int64_t strip = g.start + s * g.strip_stride;
-      for (int64_t k = 0; k < g.count; ++k, ++at) {
-        out.q[strip + k * g.step] = codes[at];
-        if (with_scales) out.scale_of[strip + k * g.step] = static_cast<int32_t>(i);
+    ForEachElement(g, [&](int64_t place, int64_t at) {
+      for (int64_t t = 0; t < tile; ++t) {
+        out.q[place + t] = static_cast<int16_t>(codes[t * n + at]);
+        if (with_scales) out.scale_of[place + t] = static_cast<int32_t>(i + t);
       }
-    }
+    });
   }
   return out;
 }
@@ -287,7 +313,7 @@ void RoundForOutputs(absl::Span<const float> w, const WeightFormat& format, cons
     const SecondMoment& h = (*rounding.moments)[g];
     if (rounding.gptq) RoundGptq(weights, h, grid, params, absl::MakeSpan(q));
     if (rounding.descent) RoundByDescent(weights, h, grid, params, absl::MakeSpan(q));
-    for (size_t i = 0; i < count; ++i) codes.q[place[i]] = q[i];
+    for (size_t i = 0; i < count; ++i) codes.q[place[i]] = static_cast<int16_t>(q[i]);
   }
 }
 
@@ -301,10 +327,10 @@ absl::StatusOr<NarrowWeights> QuantizeWeights(const Tensor& weights, const Weigh
   if (by_outputs) RoundForOutputs(w.data<float>(), format, row, rounding, codes);
   NarrowWeights out{.shape = weights.shape(), .order = format.order};
   HT_ASSIGN_OR_RETURN(out.scale, Tensor::Create(DataType::kF32, groups.scale_shape()));
-  std::vector<int32_t> zeros;
+  std::vector<int16_t> zeros;
   for (size_t i = 0; i < codes.params.size(); ++i) {
     out.scale.mutable_data<float>()[i] = codes.params[i].scale;
-    zeros.push_back(codes.params[i].zero_point);
+    zeros.push_back(static_cast<int16_t>(codes.params[i].zero_point));
   }
   HT_ASSIGN_OR_RETURN(out.stored, PackIntegers(codes.q, format.type, w.shape()));
   if (StoresZeroPoint(format, row)) {

@@ -157,8 +157,8 @@ class Builder {
   }
 
   absl::Status PrepareInputs() {
-    source_.watcher = options_.runner ? WatcherOf(options_.runner)
-                                      : PlanWatcher(1, options_.cancelled);
+    source_.watcher =
+        options_.runner ? WatcherOf(options_.runner) : PlanWatcher(1, options_.cancelled);
     const SampleSet* set = IsSynthetic() ? &generated_ : options_.samples;
     if (set != nullptr) {
       source_.samples = &set->samples;
