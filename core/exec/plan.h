@@ -55,7 +55,10 @@ struct StepInfo {
   std::string implementation;  // oneDNN's implementation name, or ours
   std::string precision;       // "f32", "bf16", "u8s8", "f16 weights, f32 compute", …
   std::string detail;          // rejected rules and why; empty when the first choice ran
-  double seconds = 0;          // total over the profiled runs
+  // Of the buffers that it reads and writes, each once: activations, results, weights as they are
+  // stored. What a step reads of a part of a buffer counts as the whole; scratch does not count.
+  int64_t bytes = 0;
+  double seconds = 0;  // total over the profiled runs
 };
 
 class Specialization;

@@ -179,6 +179,9 @@ void ProgramBuilder::NoteUse(BufferId id) {
 
 void ProgramBuilder::AddStep(StepInfo info, std::vector<BufferId> touches,
                              std::function<BoundStep(Binding&)> bind) {
+  for (const BufferId id : absl::flat_hash_set<BufferId>(touches.begin(), touches.end())) {
+    info.bytes += program_->buffers[id].bytes;
+  }
   for (const Guard& g : guards_) touches.push_back(g.condition);
   for (BufferId id : touches) NoteUse(id);
   if (!guards_.empty()) {

@@ -496,7 +496,8 @@ absl::StatusOr<WidenedWeights> PackBlocked(ProgramBuilder& builder, const Weight
         return made;
       }));
   return WidenedWeights{.desc = wanted,
-                        .widen = [blocked = packed.blocked](float* out) { blocked->Widen(out); }};
+                        .widen = [blocked = packed.blocked](float* out) { blocked->Widen(out); },
+                        .bytes = packed.blocked->bytes()};
 }
 
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder,

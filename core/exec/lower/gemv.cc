@@ -53,7 +53,8 @@ absl::StatusOr<bool> LowerGemv(ProgramBuilder& builder, const ComputeMatch& matc
   builder.AddStep({.node = match.anchor->name(),
                    .op = FusedName(match, bias->tail_ops),
                    .implementation = "gemv",
-                   .precision = CodesName(*match.weights)},
+                   .precision = CodesName(*match.weights),
+                   .bytes = weights->bytes()},
                   {source, result}, [=, values = bias->values](Binding& b) -> BoundStep {
                     return [=, &b] {
                       const float* bias = values.empty() ? nullptr : values.data();

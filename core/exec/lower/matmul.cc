@@ -176,9 +176,9 @@ absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m
   HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, d));
   return WeightBuffer{
       .desc = c.primitive.weights,
-      .widened = WidenedWeights{.desc = c.primitive.weights, .widen = [rows](float* out) {
-                                  rows->Widen(0, rows->rows(), out);
-                                }}};
+      .widened = WidenedWeights{.desc = c.primitive.weights,
+                                .widen = [rows](float* out) { rows->Widen(0, rows->rows(), out); },
+                                .bytes = rows->bytes()}};
 }
 
 // The distance of equally spaced rows along the innermost stored dimension; nullopt when they

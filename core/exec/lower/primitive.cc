@@ -29,6 +29,7 @@ void AddPrimitive(ProgramBuilder& builder, StepInfo info, PrimitiveStep step) {
   std::vector<BufferId> touches;
   for (const PrimitiveArg& arg : step.args) touches.push_back(arg.buffer);
   if (step.widened && step.widened->buffer >= 0) touches.push_back(step.widened->buffer);
+  if (step.widened) info.bytes += step.widened->bytes;
   if (step.zero_point) touches.push_back(step.zero_point->buffer);
   auto shared = std::make_shared<const PrimitiveStep>(std::move(step));
   builder.AddStep(std::move(info), std::move(touches), [shared, widened_bytes](Binding& b) {

@@ -24,6 +24,7 @@ struct WidenedWeights {
   DataType stored = DataType::kF16;
   dnnl::memory::desc desc;            // f32, as the primitive wants it
   std::function<void(float*)> widen;  // writes what desc describes
+  int64_t bytes = 0;                  // that `widen` reads
 };
 
 // A u8 or i8 zero point computed at run time; primitives want it as s32.

@@ -128,6 +128,20 @@ TEST(Plan, DataDependentShapesRun) {
   EXPECT_EQ(b[0].ToString(), "i64[1,1] {3}");
 }
 
+TEST(Plan, StepsSayHowManyBytesTheyMove) {
+  Graph g("net");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{32, 64}});
+  Value* w = g.AddConstant("w", RandomF32({64, 64}, 2));
+  Node* product = g.AddNode({.op = "MatMul", .inputs = {x, w}, .outputs = {"y"}});
+  g.AddOutput(product->output(0));
+  ASSERT_THAT(InferShapes(g), IsOk());
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {}));
+  HT_ASSERT_OK_AND_ASSIGN(const auto steps, plan->Describe({Shape{32, 64}}));
+  ASSERT_EQ(steps.size(), 1);
+  EXPECT_EQ(steps[0].bytes, 4 * (32 * 64 + 64 * 64 + 32 * 64));
+}
+
 // Bytes with a zero point that is none of i8.
 TEST(Plan, ConvolutionsHaveAKernelForAnyConstantWeights) {
   Graph g("net");
