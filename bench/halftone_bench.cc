@@ -7,31 +7,26 @@
 // With --serve, one command per line on stdin and one line of JSON on stdout for each; the first
 // line comes unasked once the model is loaded. bench/README.md describes the protocol, which
 // ort_worker.py speaks too.
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "bench/protocol.h"
 #include "core/base/status_macros.h"
 #include "core/exec/plan.h"
 #include "core/onnx/import.h"
@@ -43,12 +38,12 @@ namespace halftone {
 namespace {
 
 using nlohmann::json;
-using Request = std::vector<Tensor>;  // in signature order
 
 struct Flags {
   std::string model;
   std::string spec = "fp32";
   int threads = 1;
+  int workers = 1;
   int batch = 1;
   double seconds = 2;
   bool serve = false;
@@ -57,57 +52,7 @@ struct Flags {
   std::vector<std::string> inputs;  // NAME=SHAPE:PATH[,SHAPE:PATH…]
 };
 
-int64_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  int64_t total = 0;
-  int64_t resident = 0;
-  statm >> total >> resident;
-  return resident * sysconf(_SC_PAGESIZE);
-}
-
 // --- inputs --------------------------------------------------------------------------------------
-
-// "1x3x224x224:/path/of/raw/little/endian/bytes"; a scalar has the empty shape ":/path".
-absl::StatusOr<Tensor> ReadTensor(const TensorSignature& wanted, const std::string& text) {
-  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits(':', 1));
-  Shape shape;
-  for (absl::string_view dim : absl::StrSplit(parts.first, 'x', absl::SkipEmpty())) {
-    int64_t value = 0;
-    if (!absl::SimpleAtoi(dim, &value)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("input '", text, "': '", dim, "' is no dimension, want SHAPE:PATH"));
-    }
-    shape.push_back(value);
-  }
-  HT_ASSIGN_OR_RETURN(Tensor tensor, Tensor::Create(wanted.type, shape));
-  std::error_code error;
-  const auto size = std::filesystem::file_size(parts.second, error);
-  if (error || static_cast<int64_t>(size) != tensor.num_bytes()) {
-    return absl::InvalidArgumentError(absl::StrCat("input '", wanted.name, "': ", parts.second,
-                                                   " has ", error ? 0 : size, " bytes, want ",
-                                                   tensor.num_bytes()));
-  }
-  std::ifstream file(parts.second, std::ios::binary);
-  file.read(reinterpret_cast<char*>(tensor.mutable_raw()), tensor.num_bytes());
-  if (!file) return absl::DataLossError(absl::StrCat("cannot read ", parts.second));
-  return tensor;
-}
-
-absl::Status ReadRequest(const Signature& signature, const std::string& text,
-                         std::map<std::string, Request>& requests) {
-  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
-  const std::vector<std::string> files = absl::StrSplit(parts.second, ',');
-  if (files.size() != signature.inputs.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("--inputs ", text, ": ", files.size(),
-                                                   " tensors, want ", signature.inputs.size()));
-  }
-  Request& request = requests[parts.first];
-  for (size_t i = 0; i < files.size(); ++i) {
-    HT_ASSIGN_OR_RETURN(Tensor tensor, ReadTensor(signature.inputs[i], files[i]));
-    request.push_back(std::move(tensor));
-  }
-  return absl::OkStatus();
-}
 
 // `batch` copies of the rows, for inputs whose first dimension is free.
 absl::StatusOr<Tensor> Repeat(const Tensor& t, int batch) {
@@ -131,12 +76,9 @@ absl::StatusOr<Request> GenerateRequest(const Signature& signature, int batch) {
   return request;
 }
 
-absl::StatusOr<std::map<std::string, Request>> ReadRequests(const Flags& flags,
-                                                            const Signature& signature) {
-  std::map<std::string, Request> requests;
-  for (const std::string& text : flags.inputs) {
-    HT_RETURN_IF_ERROR(ReadRequest(signature, text, requests));
-  }
+absl::StatusOr<std::map<std::string, Request>> Requests(const Flags& flags,
+                                                        const Signature& signature) {
+  HT_ASSIGN_OR_RETURN(auto requests, ReadRequests(signature, flags.inputs));
   if (requests.empty()) {
     HT_ASSIGN_OR_RETURN(requests["generated"], GenerateRequest(signature, flags.batch));
   }
@@ -159,7 +101,7 @@ absl::StatusOr<Loaded> Load(const Flags& flags) {
   HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
   HT_ASSIGN_OR_RETURN(const Signature signature, SignatureOf(graph));
   Loaded loaded{.spec = spec.ToString()};
-  HT_ASSIGN_OR_RETURN(loaded.requests, ReadRequests(flags, signature));
+  HT_ASSIGN_OR_RETURN(loaded.requests, Requests(flags, signature));
   if (spec.weights != WeightType::kF32) {
     // Calibrated on what will be run: the ranges cost the same whatever they are. No comparison
     // with fp32, which takes most of a build; compare.py looks at the outputs itself.
@@ -188,11 +130,6 @@ absl::StatusOr<std::vector<double>> Measure(Context& context, const Request& req
     seconds.push_back(static_cast<double>(absl::GetCurrentTimeNanos() - start) * 1e-9);
   }
   return seconds;
-}
-
-double Quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(q * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
 // Seconds of every step in every run: other programs make some runs slow, and the median of a step
@@ -236,11 +173,12 @@ absl::StatusOr<std::vector<double>> MeasureFor(Context& context, const Request& 
 void PrintProfile(std::vector<StepInfo> steps, double total) {
   std::stable_sort(steps.begin(), steps.end(),
                    [](const StepInfo& a, const StepInfo& b) { return a.seconds > b.seconds; });
-  absl::FPrintF(stderr, "%9s %6s  %-12s %-14s %-26s %-24s %s\n", "ms", "share", "precision", "rule",
-                "implementation", "op", "node");
+  absl::FPrintF(stderr, "%9s %6s %9s  %-12s %-14s %-26s %-24s %s\n", "ms", "share", "KB",
+                "precision", "rule", "implementation", "op", "node");
   const auto line = [&](double seconds, const StepInfo& s) {
-    absl::FPrintF(stderr, "%9.3f %5.1f%%  %-12s %-14s %-26s %-24s %s\n", seconds * 1e3,
-                  100 * seconds / total, s.precision, s.rule, s.implementation, s.op, s.node);
+    absl::FPrintF(stderr, "%9.3f %5.1f%% %9.1f  %-12s %-14s %-26s %-24s %s\n", seconds * 1e3,
+                  100 * seconds / total, static_cast<double>(s.bytes) * 1e-3, s.precision, s.rule,
+                  s.implementation, s.op, s.node);
   };
   double in_steps = 0;
   for (const StepInfo& s : steps) {
@@ -259,6 +197,7 @@ json ToJson(absl::Span<const StepInfo> steps) {
                    {"implementation", s.implementation},
                    {"precision", s.precision},
                    {"detail", s.detail},
+                   {"bytes", s.bytes},
                    {"seconds", s.seconds}});
   }
   return out;
@@ -280,6 +219,7 @@ json Facts(const Flags& flags, const Loaded& loaded, const Context& context) {
           {"model", flags.model},
           {"spec", loaded.spec},
           {"threads", flags.threads},
+          {"workers", flags.workers},
           {"load_seconds", loaded.load_seconds},
           {"weight_bytes", memory.weight_bytes},
           {"packed_bytes", memory.packed_bytes},
@@ -332,37 +272,49 @@ absl::StatusOr<json> WriteOutput(Context& context, const Request& request,
   return json{{"shape", std::vector<int64_t>(floats.shape().begin(), floats.shape().end())}};
 }
 
-absl::StatusOr<json> Execute(const Loaded& loaded, Context& context, const std::string& line) {
-  const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-  if (words.size() != 3) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("command '", line, "', want 'run INPUTS N' or 'output INPUTS PATH'"));
+// `runs` runs on every context, each on a thread of its own; latencies of all of them.
+absl::StatusOr<json> MeasureWorkers(const Flags& flags, std::vector<Context>& contexts,
+                                    const Request& request, int runs) {
+  std::vector<absl::StatusOr<std::vector<double>>> measured(contexts.size());
+  const int64_t start = absl::GetCurrentTimeNanos();
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < contexts.size(); ++i) {
+    threads.emplace_back([&, i] {
+      SetIntraOpThreads(flags.threads);
+      measured[i] = Measure(contexts[i], request, runs);
+    });
   }
-  const auto request = loaded.requests.find(words[1]);
-  if (request == loaded.requests.end()) {
-    return absl::NotFoundError(absl::StrCat("no --inputs named '", words[1], "'"));
+  measured[0] = Measure(contexts[0], request, runs);
+  for (std::thread& t : threads) t.join();
+  const double wall = static_cast<double>(absl::GetCurrentTimeNanos() - start) * 1e-9;
+  std::vector<double> seconds;
+  for (const auto& one : measured) {
+    HT_RETURN_IF_ERROR(one.status());
+    seconds.insert(seconds.end(), one->begin(), one->end());
   }
-  if (words[0] == "output") return WriteOutput(context, request->second, words[2]);
-  int runs = 0;
-  if (words[0] != "run" || !absl::SimpleAtoi(words[2], &runs) || runs < 1) {
-    return absl::InvalidArgumentError(absl::StrCat("command '", line, "'"));
-  }
-  HT_ASSIGN_OR_RETURN(const std::vector<double> seconds, Measure(context, request->second, runs));
-  return json{{"seconds", seconds},
-              {"arena_bytes", context.arena_bytes()},
-              {"packed_bytes", loaded.plan->memory().packed_bytes},
-              {"resident_bytes", ResidentBytes()}};
+  return json{{"seconds", seconds}, {"wall_seconds", wall}};
+}
+
+absl::StatusOr<json> Execute(const Flags& flags, const Loaded& loaded,
+                             std::vector<Context>& contexts, const Command& command) {
+  HT_ASSIGN_OR_RETURN(const Request* request, FindRequest(loaded.requests, command.request));
+  if (command.verb == "output") return WriteOutput(contexts[0], *request, command.argument);
+  HT_ASSIGN_OR_RETURN(const int runs, RunsOf(command));
+  HT_ASSIGN_OR_RETURN(json answer, MeasureWorkers(flags, contexts, *request, runs));
+  int64_t arenas = 0;
+  for (const Context& c : contexts) arenas += c.arena_bytes();
+  answer.update({{"arena_bytes", arenas},
+                 {"packed_bytes", loaded.plan->memory().packed_bytes},
+                 {"resident_bytes", ResidentBytes()}});
+  return answer;
 }
 
 absl::Status Serve(const Flags& flags, const Loaded& loaded) {
-  Context context(loaded.plan);
-  std::cout << Facts(flags, loaded, context).dump() << std::endl;
-  for (std::string line; std::getline(std::cin, line);) {
-    const absl::StatusOr<json> answer = Execute(loaded, context, line);
-    std::cout << (answer.ok() ? *answer : json{{"error", answer.status().ToString()}}).dump()
-              << std::endl;
-  }
-  return absl::OkStatus();
+  std::vector<Context> contexts;
+  for (int i = 0; i < flags.workers; ++i) contexts.emplace_back(loaded.plan);
+  return ServeCommands(Facts(flags, loaded, contexts[0]), [&](const Command& command) {
+    return Execute(flags, loaded, contexts, command);
+  });
 }
 
 absl::Status Main(const Flags& flags) {
@@ -380,6 +332,8 @@ int main(int argc, char** argv) {
   app.add_option("model", flags.model, "ONNX file")->required();
   app.add_option("--spec", flags.spec, "fp32, bf16, fp16, int8/per-channel/static, …");
   app.add_option("--threads", flags.threads)->check(CLI::PositiveNumber);
+  app.add_option("--workers", flags.workers, "with --serve: threads that run the plan at once")
+      ->check(CLI::PositiveNumber);
   app.add_option("--batch", flags.batch, "rows, when inputs are generated")
       ->check(CLI::PositiveNumber);
   app.add_option("--seconds", flags.seconds, "how long to measure");

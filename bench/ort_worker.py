@@ -16,6 +16,7 @@ import os
 import pathlib
 import resource
 import sys
+import threading
 import time
 
 import numpy as np
@@ -119,10 +120,28 @@ def Measure(session, request, runs):
     return seconds
 
 
-def Execute(session, requests, line):
+def MeasureWorkers(session, request, runs, workers):
+    """One session, as many threads that run it at once (they run without the interpreter's lock)."""
+    results = [None] * workers
+
+    def Work(index):
+        results[index] = Measure(session, request, runs)
+
+    threads = [threading.Thread(target=Work, args=(i,)) for i in range(1, workers)]
+    start = time.perf_counter_ns()
+    for thread in threads:
+        thread.start()
+    Work(0)
+    for thread in threads:
+        thread.join()
+    return {"seconds": [s for one in results for s in one],
+            "wall_seconds": (time.perf_counter_ns() - start) * 1e-9}
+
+
+def Execute(session, requests, line, workers):
     command, name, argument = line.split()
     if command == "run":
-        return {"seconds": Measure(session, requests[name], int(argument)),
+        return {**MeasureWorkers(session, requests[name], int(argument), workers),
                 "resident_bytes": ResidentBytes()}
     if command == "output":
         output = session.run(None, requests[name])[0]
@@ -136,6 +155,7 @@ def main():
     parser.add_argument("model", type=pathlib.Path)
     parser.add_argument("--spec", choices=["fp32", "static", "dynamic"], default="fp32")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="threads that run it at once")
     parser.add_argument("--inputs", action="append", required=True)
     parser.add_argument("--cache", type=pathlib.Path, required=True)
     parser.add_argument("--prepare", action="store_true", help="only fill the cache")
@@ -156,11 +176,11 @@ def main():
         print(json.dumps(values), file=answers, flush=True)
 
     Answer({"engine": f"onnxruntime {ort_util.ImportOnnxRuntime().__version__}",
-            "model": str(path), "spec": args.spec, "threads": args.threads,
+            "model": str(path), "spec": args.spec, "threads": args.threads, "workers": args.workers,
             "load_seconds": load_seconds, "resident_bytes": ResidentBytes()})
     for line in sys.stdin:
         try:
-            Answer(Execute(session, requests, line))
+            Answer(Execute(session, requests, line, args.workers))
         except Exception as error:  # pylint: disable=broad-except  # the harness shows it
             Answer({"error": f"{type(error).__name__}: {error}"})
 

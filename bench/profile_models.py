@@ -9,24 +9,16 @@ code, then the operators that cost most of it. bench/README.md says how to read 
 import argparse
 import collections
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import onnx
 
-import compare
-import models
+import workloads
 
 SPECS = ["fp32", "bf16", "fp16", "int8/per-channel/static"]
 REFERENCE = "reference"
-NOTHING_TO_QUANTIZE = "no node would change"  # the model has no such variant
-
-
-def RealModels():
-    folder = pathlib.Path(os.environ.get("HALFTONE_MODELS", "../shared/models"))
-    return sorted(path.parent.name for path in folder.glob("*/model.onnx"))
 
 
 def RunOne(args, path, spec, inputs):
@@ -41,12 +33,13 @@ def RunOne(args, path, spec, inputs):
 
 
 def Sum(steps, *keys):
-    """{(value of each key): (seconds, steps)}, the longest first."""
-    sums = collections.defaultdict(lambda: [0.0, 0])
+    """{(value of each key): (seconds, steps, bytes)}, the longest first."""
+    sums = collections.defaultdict(lambda: [0.0, 0, 0])
     for step in steps:
         entry = sums[tuple(step[k] for k in keys)]
         entry[0] += step["seconds"]
         entry[1] += 1
+        entry[2] += step["bytes"]
     return dict(sorted(sums.items(), key=lambda item: -item[1][0]))
 
 
@@ -59,15 +52,16 @@ def Share(steps):
 def PrintModel(label, spec, steps, least):
     total = sum(s["seconds"] for s in steps)
     print(f"\n{label}, {spec}: {1e3 * total:.3f} ms in {len(steps)} steps")
-    print(f"  {'ms':>9} {'share':>6} {'steps':>6}  {'rule':<18} operator")
+    print(f"  {'ms':>9} {'share':>6} {'steps':>6} {'MB':>8} {'GB/s':>6}  {'rule':<18} operator")
     rest, rest_count = 0.0, 0
-    for (rule, op), (seconds, count) in Sum(steps, "rule", "op").items():
+    for (rule, op), (seconds, count, moved) in Sum(steps, "rule", "op").items():
         if seconds < least * total and rule != REFERENCE:
             rest, rest_count = rest + seconds, rest_count + count
             continue
-        print(f"  {1e3 * seconds:9.3f} {seconds / total:6.1%} {count:6}  {rule:<18} {op}")
+        print(f"  {1e3 * seconds:9.3f} {seconds / total:6.1%} {count:6} {1e-6 * moved:8.2f} "
+              f"{1e-9 * moved / max(seconds, 1e-9):6.1f}  {rule:<18} {op}")
     if rest_count:
-        print(f"  {1e3 * rest:9.3f} {rest / total:6.1%} {rest_count:6}  (smaller ones)")
+        print(f"  {1e3 * rest:9.3f} {rest / total:6.1%} {rest_count:6} {'':>15}  (smaller ones)")
 
 
 def PrintSummary(shares, all_steps):
@@ -81,7 +75,7 @@ def PrintSummary(shares, all_steps):
     weights = collections.defaultdict(float)
     for steps in all_steps.values():
         total = sum(s["seconds"] for s in steps) or 1.0
-        for (rule, op), (seconds, _) in Sum(steps, "rule", "op").items():
+        for (rule, op), (seconds, *_) in Sum(steps, "rule", "op").items():
             weights[rule, op] += seconds / total / len(all_steps)
     print(f"\nall models, each with the same weight\n  {'share':>6}  {'rule':<18} operator")
     for (rule, op), share in sorted(weights.items(), key=lambda item: -item[1]):
@@ -94,7 +88,7 @@ def ParseArgs():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", action="store_true", help="what ./dev bench chose this by")
     parser.add_argument("--build", default="build/release", help="CMake build folder")
-    parser.add_argument("--models", type=words, default=[*models.MODELS, *RealModels()],
+    parser.add_argument("--models", type=words, default=["generated", "real"],
                         metavar="A,B", help="as for compare.py; default: every one")
     parser.add_argument("--specs", type=words, default=SPECS, metavar="A,B")
     parser.add_argument("--threads", type=int, default=1)
@@ -114,14 +108,14 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     args.work.mkdir(parents=True, exist_ok=True)
     shares, all_steps, failed = {}, {}, []
-    for name in args.models:
-        label, path = compare.FindModel(name, args.work / "models")
+    for name in workloads.Expand(args.models):
+        label, path = workloads.FindModel(name, args.work / "models")
         graph = onnx.load(path, load_external_data=False).graph
-        inputs = compare.WriteInputs(label, path, graph, [1], args.work / "inputs")
+        inputs = workloads.WriteInputs(label, path, graph, [1], args.work / "inputs")
         for spec in args.specs:
             result = RunOne(args, path, spec, inputs)
             if isinstance(result, str):
-                if NOTHING_TO_QUANTIZE not in result:
+                if workloads.NOTHING_TO_QUANTIZE not in result:
                     failed.append(f"{label}, {spec}: {result}")
                 continue
             steps = all_steps[label, spec] = result["steps"]
