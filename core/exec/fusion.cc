@@ -214,6 +214,23 @@ std::optional<TensorQuant> MatchDequantize(const Value* value) {
   return MatchParameters(*node, node->input(0));
 }
 
+std::optional<QuantizedScale> MatchQuantizedScale(const Node& mul) {
+  if (mul.op() != "Mul" || mul.inputs().size() != 2) return std::nullopt;
+  for (const int side : {0, 1}) {
+    const auto q = MatchDequantize(mul.input(side));
+    if (!q || !q->is_static) continue;
+    const Value* gain = mul.input(1 - side);
+    const auto x = Concrete(mul.input(side)->type().shape), g = Concrete(gain->type().shape);
+    if (!x || !g || x->size() < 3 || g->size() != x->size() || ElementCount(*x) == 0 ||
+        gain->type().type != DataType::kF32 || (*g)[1] != (*x)[1] ||
+        ((*g)[0] != 1 && (*g)[0] != (*x)[0]) || ElementCount(*g) != (*g)[0] * (*g)[1]) {
+      continue;
+    }
+    return QuantizedScale{*q, gain};
+  }
+  return std::nullopt;
+}
+
 std::optional<TensorQuant> MatchQuantize(const Node& node) {
   if (node.op() != "QuantizeLinear") return std::nullopt;
   auto q = MatchParameters(node, node.output(0));

@@ -28,6 +28,14 @@ std::optional<TensorQuant> MatchDequantize(const Value* value);
 // nullopt unless `node` is a per-tensor QuantizeLinear to u8 or i8 with constant parameters.
 std::optional<TensorQuant> MatchQuantize(const Node& node);
 
+// Mul of a dequantized tensor [N, C, …] by one factor per channel, f32 [N or 1, C, 1, …]: the last
+// step of squeeze and excitation.
+struct QuantizedScale {
+  TensorQuant x;
+  const Value* gain = nullptr;
+};
+std::optional<QuantizedScale> MatchQuantizedScale(const Node& mul);
+
 enum class WeightForm : uint8_t {
   kF32,    // plain constant
   kF16,    // Cast(f16 constant)

@@ -51,6 +51,20 @@ Unit ComputeUnit(ComputeMatch match) {
   return unit;
 }
 
+// Adds what follows the unit's last node up to a static QuantizeLinear: nothing, or a Relu where
+// `allow_relu`. False when something else reads or follows the values in between.
+bool ExtendToQuantize(Unit& unit, bool allow_relu, const NodeSet& taken) {
+  for (int hop = 0; hop < 2; ++hop) {
+    const Value* v = unit.nodes.back()->output(0);
+    if (v->is_output() || v->uses().size() != 1 || taken.contains(v->uses()[0])) return false;
+    Node* next = v->uses()[0];
+    unit.nodes.push_back(next);
+    if (MatchQuantize(*next)) return true;
+    if (!allow_relu || next->op() != "Relu") return false;
+  }
+  return false;
+}
+
 // DQ, DQ → Add [→ Relu] → Q: integer addition without a float tensor in between.
 std::optional<Unit> QuantizedAddUnit(Node* add, const NodeSet& taken) {
   if (add->op() != "Add" || add->inputs().size() != 2) return std::nullopt;
@@ -63,17 +77,19 @@ std::optional<Unit> QuantizedAddUnit(Node* add, const NodeSet& taken) {
     }
     AddQuantInputs(unit, *q);
   }
-  const Value* v = add->output(0);
-  for (int hop = 0; hop < 2; ++hop) {
-    if (v->is_output() || v->uses().size() != 1 || taken.contains(v->uses()[0]))
-      return std::nullopt;
-    Node* next = v->uses()[0];
-    unit.nodes.push_back(next);
-    if (MatchQuantize(*next)) return unit;
-    if (next->op() != "Relu") return std::nullopt;
-    v = next->output(0);
-  }
-  return std::nullopt;
+  if (!ExtendToQuantize(unit, /*allow_relu=*/true, taken)) return std::nullopt;
+  return unit;
+}
+
+// DQ → Mul by one factor per channel → Q, likewise.
+std::optional<Unit> QuantizedScaleUnit(Node* mul, const NodeSet& taken) {
+  const auto scale = MatchQuantizedScale(*mul);
+  if (!scale) return std::nullopt;
+  Unit unit{.anchor = mul, .nodes = {mul}};
+  AddQuantInputs(unit, scale->x);
+  AddInput(unit, scale->gain);
+  if (!ExtendToQuantize(unit, /*allow_relu=*/false, taken)) return std::nullopt;
+  return unit;
 }
 
 }  // namespace
@@ -110,6 +126,7 @@ absl::StatusOr<std::vector<Unit>> FormUnits(const Graph& graph) {
   for (Node* node : graph.nodes()) {
     if (taken.contains(node)) continue;
     if (auto add = QuantizedAddUnit(node, taken)) take(*std::move(add));
+    if (auto scale = QuantizedScaleUnit(node, taken)) take(*std::move(scale));
   }
   for (Node* node : graph.nodes()) {
     if (!taken.contains(node)) take(SingleUnit(node));

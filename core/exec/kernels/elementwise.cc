@@ -28,6 +28,55 @@ HT_VECTORIZED void AddChunk(const A* a, float sa, int32_t za, const B* b, float 
   }
 }
 
+// Where dequantized values, multiplied by what makes them steps of the output, are rounded.
+template <typename Q>
+struct Rounding {
+  float low, high;
+  int32_t zero_point;
+  explicit Rounding(int32_t z)
+      : low(std::numeric_limits<Q>::min() - static_cast<float>(z)),
+        high(std::numeric_limits<Q>::max() - static_cast<float>(z)),
+        zero_point(z) {}
+  Q operator()(float steps) const {
+    const float y = (std::min(std::max(steps, low), high) + 12582912.0f) - 12582912.0f;
+    return static_cast<Q>(static_cast<int32_t>(y) + zero_point);
+  }
+};
+
+// Rows of `n` elements, each by its own factor.
+template <typename A, typename Q>
+HT_VECTORIZED void ScaleChannelsLast(const A* __restrict x, int32_t zx,
+                                     const float* __restrict factors, Rounding<Q> round,
+                                     Q* __restrict out, int64_t rows, int64_t n) {
+  for (int64_t r = 0; r < rows; ++r, x += n, out += n) {
+    for (int64_t i = 0; i < n; ++i) {
+      out[i] = round(static_cast<float>(static_cast<int32_t>(x[i]) - zx) * factors[i]);
+    }
+  }
+}
+
+// Rows of `n` elements, one factor for each row.
+template <typename A, typename Q>
+HT_VECTORIZED void ScalePlain(const A* __restrict x, int32_t zx, const float* __restrict factors,
+                              Rounding<Q> round, Q* __restrict out, int64_t rows, int64_t n) {
+  for (int64_t r = 0; r < rows; ++r, x += n, out += n) {
+    for (int64_t i = 0; i < n; ++i) {
+      out[i] = round(static_cast<float>(static_cast<int32_t>(x[i]) - zx) * factors[r]);
+    }
+  }
+}
+
+// x_scale · gain / out_scale, finite.
+std::vector<float> ScaleFactors(float x_scale, const float* gain, int64_t n, float out_scale) {
+  constexpr float kMax = std::numeric_limits<float>::max();
+  std::vector<float> factors(n);
+  for (int64_t i = 0; i < n; ++i) {
+    const float f = x_scale * gain[i] / out_scale;
+    factors[i] = std::isnan(f) ? 0.0f : std::min(std::max(f, -kMax), kMax);
+  }
+  return factors;
+}
+
 template <typename Q>
 HT_VECTORIZED void SumRows(const Q* src, int64_t rows, int64_t channels, int32_t* sums) {
   std::fill_n(sums, channels, 0);
@@ -71,6 +120,39 @@ void RunQuantizedAdd(const QuantizedView& a_view, const void* a, const Quantized
       });
     });
   }
+}
+
+void RunQuantizedScale(const QuantizedView& x_view, const void* x, const float* gain,
+                       const QuantizedView& out_view, void* out, const ScaledShape& s) {
+  const std::vector<float> factors = ScaleFactors(
+      x_view.scale, gain, (s.gain_per_batch ? s.batch : 1) * s.channels, out_view.scale);
+  // A piece is some rows of one image.
+  const int64_t rows = s.channels_last ? s.positions : s.channels;
+  const int64_t length = s.channels_last ? s.channels : s.positions;
+  const int64_t piece = std::max<int64_t>((int64_t{1} << 13) / length, 1);
+  const int64_t pieces = (rows + piece - 1) / piece;
+  WithPointer(x_view, x, [&](auto* from) {
+    const auto run = [&](auto* to) {
+      using Q = std::remove_pointer_t<decltype(to)>;
+      const Rounding<Q> round(out_view.zero_point);
+#pragma omp parallel for if (s.batch * rows * length >= kParallelElements) schedule(static)
+      for (int64_t i = 0; i < s.batch * pieces; ++i) {
+        const int64_t n = i / pieces, first = i % pieces * piece;
+        const int64_t count = std::min(piece, rows - first), at = (n * rows + first) * length;
+        const float* row = factors.data() + (s.gain_per_batch ? n * s.channels : 0);
+        if (s.channels_last) {
+          ScaleChannelsLast(from + at, x_view.zero_point, row, round, to + at, count, length);
+        } else {
+          ScalePlain(from + at, x_view.zero_point, row + first, round, to + at, count, length);
+        }
+      }
+    };
+    if (out_view.type == DataType::kU8) {
+      run(static_cast<uint8_t*>(out));
+    } else {
+      run(static_cast<int8_t*>(out));
+    }
+  });
 }
 
 void RunQuantizedMean(const QuantizedView& view, const void* src, int64_t batch, int64_t spatial,

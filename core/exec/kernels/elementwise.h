@@ -18,6 +18,20 @@ struct QuantizedView {
 void RunQuantizedAdd(const QuantizedView& a_view, const void* a, const QuantizedView& b_view,
                      const void* b, bool relu, const QuantizedView& out_view, void* out, int64_t n);
 
+// q_out = quantize(dequantize(x) · gain[n, c]) of a quantized tensor [batch, positions, channels]
+// (channels last) or [batch, channels, positions]. `gain` has `batch` or one row of `channels`;
+// where it is NaN the result is zero_point. The factors of a channel are multiplied first: up to
+// one step away from the formula.
+struct ScaledShape {
+  int64_t batch = 1;
+  int64_t positions = 1;
+  int64_t channels = 1;
+  bool channels_last = true;
+  bool gain_per_batch = true;  // false: one row for all
+};
+void RunQuantizedScale(const QuantizedView& x_view, const void* x, const float* gain,
+                       const QuantizedView& out_view, void* out, const ScaledShape& shape);
+
 // Mean over `spatial` positions of a channels-last quantized tensor [batch, spatial, channels],
 // dequantized: out[batch, channels].
 void RunQuantizedMean(const QuantizedView& view, const void* src, int64_t batch, int64_t spatial,

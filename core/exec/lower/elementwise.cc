@@ -230,6 +230,35 @@ absl::StatusOr<bool> LowerQuantizedAdd(ProgramBuilder& b, const Unit& unit, std:
   return true;
 }
 
+absl::StatusOr<bool> LowerQuantizedScale(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  if (unit.nodes.size() < 2) {
+    *reason = "";
+    return false;
+  }
+  const Node& node = *unit.anchor;
+  const auto scale = MatchQuantizedScale(node);
+  const auto quantize = MatchQuantize(*unit.nodes.back());
+  const Layout layout = b.PlaceOf(scale->x.quantized).layout;
+  HT_ASSIGN_OR_RETURN(const BufferId x, b.Fetch(scale->x.quantized, layout, scale->x.type));
+  HT_ASSIGN_OR_RETURN(const BufferId gain, b.FetchPlain(scale->gain));
+  const BufferId result = b.Define(quantize->quantized, layout, quantize->type);
+  const Shape shape = b.ShapeOf(scale->x.quantized);
+  const ScaledShape scaled{.batch = shape[0],
+                           .positions = ElementCount(shape) / (shape[0] * shape[1]),
+                           .channels = shape[1],
+                           .channels_last = layout == Layout::kChannelsLast,
+                           .gain_per_batch = b.ShapeOf(scale->gain)[0] == shape[0]};
+  b.AddStep({node.name(), "Mul+QuantizeLinear", "", "quantized scale", "int8"}, {x, gain, result},
+            [=, from = scale->x.view, to = quantize->view](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                RunQuantizedScale(from, bind.pointer(x), bind.as<float>(gain), to,
+                                  bind.pointer(result), scaled);
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
 absl::StatusOr<bool> LowerQuantizedMean(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
   const auto q = MatchDequantize(node.input(0));

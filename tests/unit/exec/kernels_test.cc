@@ -174,6 +174,41 @@ TEST(RunQuantizedAdd, MatchesTheFormulaForEveryTypeCombination) {
   }
 }
 
+TEST(RunQuantizedScale, MatchesTheFormulaInBothLayoutsAndEveryType) {
+  const int64_t batch = 3, positions = 331, channels = 70;
+  const int64_t n = batch * positions * channels;
+  std::vector<uint8_t> x(n), got(n);
+  std::mt19937 rng(3);
+  for (uint8_t& v : x) v = static_cast<uint8_t>(rng());
+  // Powers of two: every product is exact. NaN and infinities stand for a broken gate.
+  std::vector<float> gain(batch * channels);
+  for (float& g : gain) g = std::ldexp(1.0f, static_cast<int>(rng() % 5) - 3);
+  gain[1] = kNan, gain[2] = std::numeric_limits<float>::infinity();
+  for (const DataType type : {DataType::kU8, DataType::kI8}) {
+    for (const DataType out : {DataType::kU8, DataType::kI8}) {
+      for (const bool last : {true, false}) {
+        for (const bool per_batch : {true, false}) {
+          const QuantizedView from{type, 0.25f, 3}, to{out, 0.5f, 7};
+          RunQuantizedScale(from, x.data(), gain.data(), to, got.data(),
+                            {batch, positions, channels, last, per_batch});
+          for (int64_t i = 0; i < n; ++i) {
+            const int64_t image = i / (positions * channels);
+            const int64_t c = last ? i % channels : i / positions % channels;
+            const double g = gain[(per_batch ? image * channels : 0) + c];
+            const int q = type == DataType::kU8 ? x[i] : static_cast<int8_t>(x[i]);
+            double y = 0.25 * (q - 3) * g / 0.5;
+            if (std::isnan(y)) y = 0;  // 0 · ∞, too
+            const double low = out == DataType::kU8 ? 0 : -128, high = low + 255;
+            const double want = std::min(high, std::max(low, std::nearbyint(y) + 7));
+            const int value = out == DataType::kU8 ? got[i] : static_cast<int8_t>(got[i]);
+            ASSERT_EQ(value, want) << "q " << q << " gain " << g << " channel " << c;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(RunMap, MinAndMaxPropagateNan) {
   const std::vector<float> a = {1, kNan, 3, -0.5f}, b = {2, 2, kNan, -1};
   std::vector<float> out(4);

@@ -421,6 +421,25 @@ const OpCase kOpCases[] = {
        return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {y, s, z}), s, z});
      },
      "quantized_add"},
+    {"QuantizedSqueezeExcite",
+     [](Graph& g, Value* x) {
+       Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
+       Value* z = g.AddConstant("z", Tensor::Scalar<uint8_t>(128));
+       Value* d = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
+       Value* gate = Apply(g, "HardSigmoid", {Apply(g, "GlobalAveragePool", {d})});
+       Value* y = Apply(g, "Mul", {gate, d});
+       return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {y, s, z}), s, z});
+     },
+     "quantized_scale"},
+    {"QuantizedScaleOfEveryImageAlike",
+     [](Graph& g, Value* x) {
+       Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
+       Value* z = g.AddConstant("z", Tensor::Scalar<int8_t>(-3));
+       Value* d = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
+       Value* y = Apply(g, "Mul", {d, g.AddConstant("f", RandomF32({1, 8, 1, 1}, 9))});
+       return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {y, s, z}), s, z});
+     },
+     "quantized_scale"},
     {"QuantizedMean",
      [](Graph& g, Value* x) {
        Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
