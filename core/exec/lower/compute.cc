@@ -65,6 +65,10 @@ class TailBuilder {
     } else if (request_.mode == ComputeMode::kBF16) {
       out_.destination = DataType::kBF16;
     }
+    if (request_.accumulate) {
+      if (out_.destination != DataType::kF32) return absl::UnimplementedError("a sum in 8 bits");
+      post_ops_.append_sum(1.0f);
+    }
     HT_RETURN_IF_ERROR(AddBias(tail_ops));
     if (request_.mode == ComputeMode::kInt8) {
       AddSourceQuant();
@@ -443,6 +447,16 @@ absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, C
   } else {
     HT_ASSIGN_OR_RETURN(result.buffer, DefineResult(builder, match, tail, places.layout));
   }
+  for (PartialCompute& part : chosen.before) {
+    PrimitiveArg from = source, to = result;
+    from.desc = part.source;
+    from.byte_offset += part.source_begin * BitWidth(source_type) / 8;
+    to.desc = part.destination;
+    step.before.push_back({part.primitive,
+                           part.scratchpad,
+                           {from, to, {DNNL_ARG_WEIGHTS, part.packed.desc, part.packed.buffer}}});
+  }
+  source.byte_offset += chosen.source_begin * BitWidth(source_type) / 8;
   step.args.push_back(std::move(source));
   step.args.push_back(std::move(result));
   if (weights.widened) {

@@ -66,7 +66,7 @@ struct TailRequest {
   // Sum over the inputs of q_w, per channel: then a static source zero point goes into the bias
   // (exact where nothing is padded) instead of to the primitive. Empty: pass it on.
   std::vector<double> weight_sums;
-  bool with_bias = true;  // the primitive takes a bias argument
+  bool accumulate = false;  // the result is added to what the destination holds: f32 only
 };
 
 // Attributes for the first `tail_ops` operations of the tail. UNIMPLEMENTED when they cannot be
@@ -74,12 +74,30 @@ struct TailRequest {
 absl::StatusOr<FusedTail> DescribeTail(ProgramBuilder& builder, const ComputeMatch& match,
                                        const TailRequest& request, size_t tail_ops);
 
+// The weights in a layout; `widened` is set when they stay narrow.
+struct WeightBuffer {
+  BufferId buffer = -1;
+  dnnl::memory::desc desc;
+  std::optional<WidenedWeights> widened;
+};
+
+// Part of a sum that a primitive completes: it runs before, into the same destination, and reads
+// the source from element `source_begin` on.
+struct PartialCompute {
+  dnnl::primitive primitive;
+  dnnl::memory::desc source, weights, destination, scratchpad;
+  int64_t source_begin = 0;
+  WeightBuffer packed;
+};
+
 // A primitive that exists, and what it wants of its operands.
 struct ComputePrimitive {
   dnnl::primitive primitive;
   dnnl::memory::desc source, weights, bias, destination, scratchpad;
   std::string implementation;
   FusedTail tail;
+  int64_t source_begin = 0;  // see PartialCompute
+  std::vector<PartialCompute> before;
 };
 
 template <typename Primitive>
@@ -101,13 +119,7 @@ absl::StatusOr<std::vector<PrimitiveArg>> CommitTail(ProgramBuilder& builder,
 absl::Status LowerRest(ProgramBuilder& builder, const ComputeMatch& match, size_t tail_ops);
 
 // The weights in the layout `desc` (logical dimensions as in `plain`, the layout of the constant).
-// Packs once per plan; `widened` is set when they stay narrow. `variant` tells apart packings that
-// differ in more than the layout.
-struct WeightBuffer {
-  BufferId buffer = -1;
-  dnnl::memory::desc desc;
-  std::optional<WidenedWeights> widened;
-};
+// Packs once per plan. `variant` tells apart packings that differ in more than the layout.
 absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMatch& weights,
                                          ComputeMode mode, const dnnl::memory::desc& plain,
                                          const dnnl::memory::desc& wanted,

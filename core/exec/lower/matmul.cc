@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "absl/strings/match.h"
+#include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
 #include "core/exec/lower/arguments.h"
 #include "core/exec/lower/compute.h"
@@ -64,15 +65,18 @@ memory::desc PlainWeights(const Dense& d, DataType type, bool inner_product) {
   return memory::desc({d.k, d.n}, DnnlType(type), {k_stride, n_stride});
 }
 
-// What oneDNN may choose the layout of. f32 · f16 or bf16 in its own blocked layout is wrong, and
-// reads beyond the weights, as soon as k needs a second block of 512 (3.7.2, avx512_core); plain
-// layouts are right, and save the copy. `rows`: as [n, k], which packed integers widen to.
-memory::desc WantedWeights(const Dense& d, DataType source, DataType weights, bool rows) {
+// f32 · f16 or bf16 in oneDNN's own blocked layout is wrong, and reads beyond the weights, as soon
+// as k needs a second block of 512 (3.7.2, avx512_core). Plain layouts are right, but up to 3 times
+// slower with few rows. So such a product is a sum of products with up to 512 of k each, which cost
+// what one with f32 weights in its blocked layout does.
+constexpr int64_t kMaxBlockedK = 512;
+bool NeedsParts(const Dense& d, DataType source, DataType weights) {
+  return source == DataType::kF32 && BitWidth(weights) == 16 && d.k > kMaxBlockedK;
+}
+
+// What oneDNN may choose the layout of. `rows`: as [n, k], which packed integers widen to.
+memory::desc WantedWeights(const Dense& d, DataType weights, bool rows) {
   if (rows) return PlainWeights({d.m, d.k, d.n, /*transposed_weights=*/true}, weights, false);
-  constexpr int64_t kMaxBlockedK = 512;
-  if (source == DataType::kF32 && BitWidth(weights) == 16 && d.k > kMaxBlockedK) {
-    return PlainWeights(d, weights, /*inner_product=*/false);
-  }
   return memory::desc({d.k, d.n}, DnnlType(weights), memory::format_tag::any);
 }
 
@@ -84,12 +88,53 @@ absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType
                                        FusedTail tail) {
   return TryDnnl("matmul", [&] {
     const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({1, d.n}, DataType::kF32);
-    dnnl::matmul::primitive_desc pd(CpuEngine(), RowsDesc(d.m, d.k, source, d.source_distance),
-                                    WantedWeights(d, source, weights, rows), bias,
-                                    RowsDesc(d.m, d.n, tail.destination, d.result_distance),
-                                    tail.attr);
+    dnnl::matmul::primitive_desc pd(
+        CpuEngine(), RowsDesc(d.m, d.k, source, d.source_distance), WantedWeights(d, weights, rows),
+        bias, RowsDesc(d.m, d.n, tail.destination, d.result_distance), tail.attr);
     return Candidate{FromDescriptor<dnnl::matmul>(pd, bias, std::move(tail))};
   });
+}
+
+// The product as a sum of parts, see NeedsParts. The tail adds the last of them to the others.
+absl::StatusOr<Candidate> CreateParts(const Dense& d, DataType source, DataType weights,
+                                      FusedTail tail) {
+  const int64_t count = (d.k + kMaxBlockedK - 1) / kMaxBlockedK;
+  const int64_t length = AlignUp((d.k + count - 1) / count, 64);
+  std::vector<PartialCompute> before;
+  for (int64_t begin = 0;; begin += length) {
+    Dense part = d;
+    part.source_distance = d.source_distance == 0 ? d.k : d.source_distance;
+    part.k = std::min(length, d.k - begin);
+    const bool last = begin + part.k == d.k;
+    FusedTail sum{.attr = BaseAttributes()};
+    if (begin > 0) {
+      dnnl::post_ops add;
+      add.append_sum(1.0f);
+      sum.attr.set_post_ops(add);
+    }
+    HT_ASSIGN_OR_RETURN(Candidate c, CreateMatMul(part, source, weights, /*rows=*/false,
+                                                  last ? std::move(tail) : std::move(sum)));
+    ComputePrimitive& p = c.primitive;
+    if (IsReferenceImpl(p.implementation)) {
+      return absl::UnimplementedError(absl::StrCat("only ", p.implementation));
+    }
+    if (last) {
+      p.source_begin = begin;
+      p.before = std::move(before);
+      absl::StrAppend(&p.implementation, " x", count);
+      return c;
+    }
+    before.push_back({p.primitive, p.source, p.weights, p.destination, p.scratchpad, begin, {}});
+  }
+}
+
+// Requires: a tail for RequestFor the same product.
+absl::StatusOr<Candidate> CreateProduct(const Dense& d, DataType source, DataType weights,
+                                        bool rows, FusedTail tail) {
+  if (!rows && NeedsParts(d, source, weights)) {
+    return CreateParts(d, source, weights, std::move(tail));
+  }
+  return CreateMatMul(d, source, weights, rows, std::move(tail));
 }
 
 absl::StatusOr<Candidate> CreateInnerProduct(const Dense& d, DataType source, DataType weights,
@@ -110,20 +155,22 @@ bool WorthInnerProduct(absl::string_view matmul_impl) {
   return !absl::StrContains(matmul_impl, "brg");
 }
 
-TailRequest RequestFor(const Dense& d, ComputeMode mode, Layout layout,
+TailRequest RequestFor(const ComputeMatch& m, const Dense& d, ComputeMode mode, Layout layout,
                        const std::vector<double>& weight_sums) {
   return {.mode = mode,
           .layout = layout,
           .result_shape = {d.m, d.n},
           .channel_axis = 1,
           .weight_scale_mask = 2,
-          .weight_sums = weight_sums};
+          .weight_sums = weight_sums,
+          .accumulate = m.weights->form != WeightForm::kCodes &&
+                        NeedsParts(d, SourceType(m, mode), WeightType(m, mode))};
 }
 
 absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
                                  ComputeMode mode, const std::vector<double>& weight_sums) {
   const DataType source = SourceType(m, mode), weights = WeightType(m, mode);
-  const TailRequest request = RequestFor(d, mode, Layout::kPlain, weight_sums);
+  const TailRequest request = RequestFor(m, d, mode, Layout::kPlain, weight_sums);
   const bool rows = m.weights->form == WeightForm::kCodes;
   absl::Status last = absl::UnimplementedError("no tail fits");
   for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
@@ -132,7 +179,7 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
       last = tail.status();
       continue;
     }
-    absl::StatusOr<Candidate> best = CreateMatMul(d, source, weights, rows, *std::move(tail));
+    absl::StatusOr<Candidate> best = CreateProduct(d, source, weights, rows, *std::move(tail));
     const bool matmul_ok = best.ok() && !IsReferenceImpl(best->primitive.implementation);
     if ((!matmul_ok || WorthInnerProduct(best->primitive.implementation)) &&
         mode != ComputeMode::kHalfWeights && !rows) {
@@ -167,9 +214,24 @@ absl::StatusOr<std::shared_ptr<const PackedRows>> PackDense(ProgramBuilder& b,
   return PackRows(b, *m.weights, DenseView(d.k, d.n, d.transposed_weights));
 }
 
+// The weights for k from `begin` on, in the layout `wanted`.
+absl::StatusOr<WeightBuffer> PackPart(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
+                                      ComputeMode mode, int64_t begin, const memory::desc& wanted) {
+  const memory::desc whole = PlainWeights(d, WeightType(m, mode), /*inner_product=*/false);
+  return PackWeights(b, *m.weights, mode, whole.submemory_desc(wanted.get_dims(), {begin, 0}),
+                     wanted, absl::StrCat("mm@", begin));
+}
+
+// Packs those of earlier parts, too.
 absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
-                                        ComputeMode mode, const Candidate& c) {
+                                        ComputeMode mode, Candidate& c) {
   if (m.weights->form != WeightForm::kCodes) {
+    for (PartialCompute& part : c.primitive.before) {
+      HT_ASSIGN_OR_RETURN(part.packed, PackPart(b, m, d, mode, part.source_begin, part.weights));
+    }
+    if (!c.primitive.before.empty()) {
+      return PackPart(b, m, d, mode, c.primitive.source_begin, c.primitive.weights);
+    }
     return PackWeights(b, *m.weights, mode, PlainWeights(d, WeightType(m, mode), c.inner_product),
                        c.primitive.weights, c.inner_product ? "ip" : "mm");
   }
@@ -210,7 +272,7 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   if (m.input_quant && mode != ComputeMode::kInt8) return false;
   const std::vector<double> sums = WeightSums(m, d, mode);
   absl::StatusOr<FusedTail> tail =
-      DescribeTail(b, m, RequestFor(d, mode, layout, sums), m.tail.size());
+      DescribeTail(b, m, RequestFor(m, d, mode, layout, sums), m.tail.size());
   if (!tail.ok()) return false;
   ComputePlaces places{.layout = layout};
   const Value* x = SourceValue(m, mode);
@@ -238,8 +300,8 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   }
   if (!places.source && !places.result) return false;
   absl::StatusOr<Candidate> c =
-      CreateMatMul(d, SourceType(m, mode), WeightType(m, mode),
-                   m.weights->form == WeightForm::kCodes, *std::move(tail));
+      CreateProduct(d, SourceType(m, mode), WeightType(m, mode),
+                    m.weights->form == WeightForm::kCodes, *std::move(tail));
   if (!c.ok() || WorthInnerProduct(c->primitive.implementation)) return false;
   HT_ASSIGN_OR_RETURN(const WeightBuffer weights, WeightsFor(b, m, d, mode, *c));
   HT_RETURN_IF_ERROR(

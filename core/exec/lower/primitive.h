@@ -33,7 +33,14 @@ struct RuntimeZeroPoint {
   BufferId buffer;
 };
 
+struct PrimitiveCall {
+  dnnl::primitive primitive;
+  dnnl::memory::desc scratchpad;
+  std::vector<PrimitiveArg> args;
+};
+
 struct PrimitiveStep {
+  std::vector<PrimitiveCall> before;  // run first, in order
   dnnl::primitive primitive;
   dnnl::memory::desc scratchpad;
   std::vector<PrimitiveArg> args;

@@ -5,6 +5,7 @@
 #include <random>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "core/exec/cpu_features.h"
 #include "tests/unit/exec/lowering_util.h"
 
@@ -266,8 +267,8 @@ enum class MatForm { kF32, kF16, kBF16, kI8WeightOnly, kI8Static, kI8Dynamic };
 
 TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
   // 513 and 784 need more than one block of k inside of oneDNN.
-  for (const Shape& x_shape :
-       {Shape{1, 64}, Shape{7, 64}, Shape{2, 5, 64}, Shape{64}, Shape{1, 513}, Shape{25, 784}}) {
+  for (const Shape& x_shape : {Shape{1, 64}, Shape{7, 64}, Shape{2, 5, 64}, Shape{64},
+                               Shape{1, 513}, Shape{25, 784}, Shape{2, 3, 1100}}) {
     const int64_t k = x_shape.back();
     for (const MatForm form : {MatForm::kF32, MatForm::kF16, MatForm::kBF16, MatForm::kI8WeightOnly,
                                MatForm::kI8Static, MatForm::kI8Dynamic}) {
@@ -311,6 +312,33 @@ TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
           EXPECT_TRUE(RunsOnIntegers(o)) << Steps(o);
         }
       }
+    }
+  }
+}
+
+// Half-width weights beyond 512 rows: oneDNN's fast layout holds for no more, so it is several
+// products, the last of which adds up, with all that is fused.
+TEST(GemmLowering, HalfWeightsOfManyRowsAreASumOfParts) {
+  for (const int64_t trans : {0, 1}) {
+    for (const int64_t k : {512, 600, 1100}) {
+      Graph g = NewGraph();
+      Value* x = g.AddInput("x", F32({5, k}));
+      Value* other = g.AddInput("r", F32({5, 40}));
+      const Shape ws = trans != 0 ? Shape{40, k} : Shape{k, 40};
+      Value* stored = g.AddConstant("w", *Convert(RandomF32(ws, 2), DataType::kF16));
+      Value* y = Apply(g, "Gemm",
+                       {x, Apply(g, "Cast", {stored}, {{"to", int64_t{1}}}),
+                        g.AddConstant("b", RandomF32({40}, 3))},
+                       {{"transB", trans}});
+      g.AddOutput(Apply(g, "Relu", {Apply(g, "Add", {y, other})}));
+      const Outcome o =
+          Compare(std::move(g), {RandomF32({5, k}, 1), RandomF32({5, 40}, 4)}, kAccumulate);
+      EXPECT_LE(o.disagreement, 1) << Steps(o);
+      if (!DetectCpuFeatures().avx512) continue;  // oneDNN has no such product
+      ASSERT_EQ(o.steps.size(), 1u) << Steps(o);
+      EXPECT_EQ(o.steps[0].op, "Gemm+Add+Relu");
+      const std::string parts = k == 512 ? "512_core" : absl::StrCat("512_core x", (k + 511) / 512);
+      EXPECT_TRUE(absl::EndsWith(o.steps[0].implementation, parts)) << Steps(o);
     }
   }
 }
