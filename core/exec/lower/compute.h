@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/exec/fusion.h"
-#include "core/exec/lower/codes.h"
+#include "core/exec/lower/packing.h"
 #include "core/exec/lower/primitive.h"
 #include "core/exec/lowering.h"
 
@@ -74,13 +74,6 @@ struct TailRequest {
 absl::StatusOr<FusedTail> DescribeTail(ProgramBuilder& builder, const ComputeMatch& match,
                                        const TailRequest& request, size_t tail_ops);
 
-// The weights in a layout; `widened` is set when they stay narrow.
-struct WeightBuffer {
-  BufferId buffer = -1;
-  dnnl::memory::desc desc;
-  std::optional<WidenedWeights> widened;
-};
-
 // Part of a sum that a primitive completes: it runs before, into the same destination, and reads
 // the source from element `source_begin` on.
 struct PartialCompute {
@@ -118,13 +111,6 @@ absl::StatusOr<std::vector<PrimitiveArg>> CommitTail(ProgramBuilder& builder,
 // Lowers the rest of the tail, node by node.
 absl::Status LowerRest(ProgramBuilder& builder, const ComputeMatch& match, size_t tail_ops);
 
-// The weights in the layout `desc` (logical dimensions as in `plain`, the layout of the constant).
-// Packs once per plan. `variant` tells apart packings that differ in more than the layout.
-absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMatch& weights,
-                                         ComputeMode mode, const dnnl::memory::desc& plain,
-                                         const dnnl::memory::desc& wanted,
-                                         absl::string_view variant);
-
 // Where activations and result lie: in a layout, or by the strides of the primitive from here on.
 struct ComputePlaces {
   Layout layout = Layout::kPlain;
@@ -137,16 +123,6 @@ struct ComputePlaces {
 absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, ComputeMode mode,
                            ComputePrimitive chosen, const WeightBuffer& weights,
                            const ComputePlaces& places, std::string why);
-
-// PackWeights for integers of any width. Rows: what PackedRows multiplies, one per output. Blocked:
-// in the order of convolution weights `wanted`, [g,] o, i, spatial; UNIMPLEMENTED when that has
-// gaps. `conv_groups` > 1 says that there is a g.
-absl::StatusOr<std::shared_ptr<const PackedRows>> PackRows(ProgramBuilder& builder,
-                                                           const WeightMatch& weights,
-                                                           const MatrixView& view);
-absl::StatusOr<WidenedWeights> PackBlocked(ProgramBuilder& builder, const WeightMatch& weights,
-                                           int64_t conv_groups, bool transposed,
-                                           const dnnl::memory::desc& wanted);
 
 // The values of an f32 constant, or of DequantizeLinear of a constant; nullopt otherwise.
 std::optional<std::vector<float>> ConstantFloats(const ProgramBuilder& builder, const Value* value);

@@ -155,7 +155,8 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
     HT_ASSIGN_OR_RETURN(
         weights,
         PackWeights(
-            b, *m.weights, mode, PlainWeights(*shape, plain_type, transposed), c->weights,
+            b, *m.weights, mode == ComputeMode::kWidened,
+            PlainWeights(*shape, plain_type, transposed), c->weights,
             absl::StrCat(Name(c->source.get_data_type() == memory::data_type::s8 ? DataType::kI8
                                                                                  : DataType::kU8),
                          m.input_quant && m.input_quant->view.zero_point != 0 ? "z" : "")));

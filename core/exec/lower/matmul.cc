@@ -218,8 +218,9 @@ absl::StatusOr<std::shared_ptr<const PackedRows>> PackDense(ProgramBuilder& b,
 absl::StatusOr<WeightBuffer> PackPart(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
                                       ComputeMode mode, int64_t begin, const memory::desc& wanted) {
   const memory::desc whole = PlainWeights(d, WeightType(m, mode), /*inner_product=*/false);
-  return PackWeights(b, *m.weights, mode, whole.submemory_desc(wanted.get_dims(), {begin, 0}),
-                     wanted, absl::StrCat("mm@", begin));
+  return PackWeights(b, *m.weights, mode == ComputeMode::kWidened,
+                     whole.submemory_desc(wanted.get_dims(), {begin, 0}), wanted,
+                     absl::StrCat("mm@", begin));
 }
 
 // Packs those of earlier parts, too.
@@ -232,8 +233,9 @@ absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m
     if (!c.primitive.before.empty()) {
       return PackPart(b, m, d, mode, c.primitive.source_begin, c.primitive.weights);
     }
-    return PackWeights(b, *m.weights, mode, PlainWeights(d, WeightType(m, mode), c.inner_product),
-                       c.primitive.weights, c.inner_product ? "ip" : "mm");
+    return PackWeights(b, *m.weights, mode == ComputeMode::kWidened,
+                       PlainWeights(d, WeightType(m, mode), c.inner_product), c.primitive.weights,
+                       c.inner_product ? "ip" : "mm");
   }
   HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, d));
   return WeightBuffer{
