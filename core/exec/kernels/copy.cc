@@ -12,11 +12,22 @@ constexpr int64_t kParallelBytes = 1 << 17;
 constexpr int64_t kStrip = 64;  // rows that one iteration moves
 constexpr int64_t kShortRowBytes = 1 << 12;
 
+// kCols planes become the channels of an image: a number that the compiler knows becomes shuffles.
+template <int64_t kCols, typename T>
+__attribute__((target_clones("default", "avx2"))) void Interleave(const T* __restrict src,
+                                                                  T* __restrict dst, int64_t rows,
+                                                                  int64_t src_col_stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < kCols; ++c) dst[r * kCols + c] = src[c * src_col_stride + r];
+  }
+}
+
 // rows × cols; rows are contiguous in src, columns in dst: a transpose in tiles of 16 × 16 so that
 // both sides stay within a few cache lines.
 template <typename T>
 void TransposeTile(const T* src, T* dst, int64_t rows, int64_t cols, int64_t src_col_stride,
                    int64_t dst_row_stride) {
+  if (cols == 3 && dst_row_stride == 3) return Interleave<3>(src, dst, rows, src_col_stride);
   constexpr int64_t kTile = 16;
   for (int64_t r0 = 0; r0 < rows; r0 += kTile) {
     const int64_t r1 = std::min(rows, r0 + kTile);

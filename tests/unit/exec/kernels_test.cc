@@ -123,6 +123,26 @@ TEST(RunStridedCopy, AnyPermutationOfAnyElementSize) {
   }
 }
 
+TEST(RunStridedCopy, ImagesOfThreeChannels) {
+  for (const int bytes : {1, 2, 4, 8}) {
+    for (const int64_t pixels : {1, 15, 64, 67, 200}) {
+      // Two images, planes to channels last.
+      const StridedCopy copy{{2, pixels, 3}, {3 * pixels, 1, pixels}, {3 * pixels, 3, 1}, 0, 0,
+                             bytes};
+      std::vector<uint8_t> src(6 * pixels * bytes), dst(src.size()), want(src.size());
+      std::mt19937 rng(bytes);
+      for (uint8_t& b : src) b = static_cast<uint8_t>(rng());
+      for (int64_t n = 0; n < 2; ++n)
+        for (int64_t p = 0; p < pixels; ++p)
+          for (int64_t c = 0; c < 3; ++c)
+            std::memcpy(&want[((n * pixels + p) * 3 + c) * bytes],
+                        &src[((n * 3 + c) * pixels + p) * bytes], bytes);
+      RunStridedCopy(Simplify(copy), src.data(), dst.data());
+      ASSERT_EQ(dst, want) << bytes << " bytes, " << pixels << " pixels";
+    }
+  }
+}
+
 // Rows of a step into rows with gaps: parts of images, channels last. Around the strips and
 // vectors.
 TEST(RunStridedCopy, AnyStepOfRowsOfAnyLength) {
