@@ -195,7 +195,7 @@ TEST(RunQuantizedAdd, MatchesTheFormulaForEveryTypeCombination) {
 }
 
 TEST(RunQuantizedScale, MatchesTheFormulaInBothLayoutsAndEveryType) {
-  const int64_t batch = 3, positions = 331, channels = 70;
+  const int64_t batch = 3, positions = 331, channels = 77;
   const int64_t n = batch * positions * channels;
   std::vector<uint8_t> x(n), got(n);
   std::mt19937 rng(3);
