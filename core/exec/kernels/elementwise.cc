@@ -123,11 +123,28 @@ std::vector<float> ScaleFactors(float x_scale, const float* gain, int64_t n, flo
   return factors;
 }
 
+// The sums of `n` columns, kColumns at most, over rows that lie `stride` elements apart: in 16 bits
+// for as many rows as these hold, and in registers where all columns are there.
+constexpr int64_t kColumns = 64;
+constexpr int64_t kNarrowRows = 128;
 template <typename Q>
-HT_VECTORIZED void SumRows(const Q* src, int64_t rows, int64_t channels, int32_t* sums) {
-  std::fill_n(sums, channels, 0);
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < channels; ++c) sums[c] += src[r * channels + c];
+HT_VECTORIZED void SumColumns(const Q* src, int64_t rows, int64_t stride, int64_t n,
+                              int32_t* sums) {
+  using Narrow = std::conditional_t<std::is_signed_v<Q>, int16_t, uint16_t>;
+  std::fill_n(sums, n, 0);
+  for (int64_t first = 0; first < rows; first += kNarrowRows) {
+    const int64_t last = std::min(first + kNarrowRows, rows);
+    Narrow part[kColumns] = {};
+    if (n == kColumns) {
+      for (int64_t r = first; r < last; ++r) {
+        for (int64_t c = 0; c < kColumns; ++c) part[c] += src[r * stride + c];
+      }
+    } else {
+      for (int64_t r = first; r < last; ++r) {
+        for (int64_t c = 0; c < n; ++c) part[c] += src[r * stride + c];
+      }
+    }
+    for (int64_t c = 0; c < n; ++c) sums[c] += part[c];
   }
 }
 
@@ -203,14 +220,18 @@ void RunQuantizedScale(const QuantizedView& x_view, const void* x, const float* 
 
 void RunQuantizedMean(const QuantizedView& view, const void* src, int64_t batch, int64_t spatial,
                       int64_t channels, float* out) {
-  std::vector<int32_t> sums(channels);
-  for (int64_t n = 0; n < batch; ++n) {
+  const int64_t blocks = (channels + kColumns - 1) / kColumns;
+#pragma omp parallel for if (batch * spatial * channels >= kParallelElements) schedule(static)
+  for (int64_t i = 0; i < batch * blocks; ++i) {
+    const int64_t n = i / blocks, first = i % blocks * kColumns;
+    const int64_t count = std::min(kColumns, channels - first);
+    int32_t sums[kColumns];
     WithPointer(view, src, [&](auto* p) {
-      SumRows(p + n * spatial * channels, spatial, channels, sums.data());
+      SumColumns(p + n * spatial * channels + first, spatial, channels, count, sums);
     });
-    for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t c = 0; c < count; ++c) {
       const double mean = static_cast<double>(sums[c]) / static_cast<double>(spatial);
-      out[n * channels + c] = static_cast<float>((mean - view.zero_point) * view.scale);
+      out[n * channels + first + c] = static_cast<float>((mean - view.zero_point) * view.scale);
     }
   }
 }

@@ -229,6 +229,30 @@ TEST(RunQuantizedScale, MatchesTheFormulaInBothLayoutsAndEveryType) {
   }
 }
 
+TEST(RunQuantizedMean, MatchesTheFormulaWithAnyNumberOfChannels) {
+  const int64_t batch = 2, spatial = 300;
+  for (const DataType type : {DataType::kU8, DataType::kI8}) {
+    for (const int64_t channels : {1, 64, 150}) {
+      std::vector<uint8_t> x(batch * spatial * channels);
+      std::mt19937 rng(3);
+      for (uint8_t& v : x) v = static_cast<uint8_t>(rng());
+      for (int64_t i = 0; i < batch * spatial; ++i) {  // the first channel has the largest sum
+        x[i * channels] = type == DataType::kU8 ? 255 : 128;
+      }
+      std::vector<float> got(batch * channels);
+      RunQuantizedMean({type, 0.5f, 7}, x.data(), batch, spatial, channels, got.data());
+      for (int64_t i = 0; i < batch * channels; ++i) {
+        int64_t sum = 0;
+        for (int64_t s = 0; s < spatial; ++s) {
+          const uint8_t v = x[(i / channels * spatial + s) * channels + i % channels];
+          sum += type == DataType::kU8 ? v : static_cast<int8_t>(v);
+        }
+        ASSERT_FLOAT_EQ(got[i], 0.5 * (static_cast<double>(sum) / spatial - 7)) << "output " << i;
+      }
+    }
+  }
+}
+
 TEST(RunMap, MinAndMaxPropagateNan) {
   const std::vector<float> a = {1, kNan, 3, -0.5f}, b = {2, 2, kNan, -1};
   std::vector<float> out(4);
