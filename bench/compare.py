@@ -24,7 +24,7 @@ import results
 import weight_formats
 import workloads
 from engines import HERE, Engines, Setup, Start
-from measure import CompareOutputs, MeasureCell
+from measure import FP32_TOLERANCE, STEP_TOLERANCE, CompareOutputs, MeasureCell
 
 
 def Machine():
@@ -70,22 +70,25 @@ def MeasureModel(args, name, cells):
         start_errors = {}
         started = Start(engines, threads, workers, args.work, start_errors)
         for setup in (s for s in setups if (s.threads, s.workers) == (threads, workers)):
-            cells.append(MeasureSetup(args, label, setup, started, dict(start_errors)))
-            cells[-1]["group"] = workloads.GroupOf(name)
+            facts = {"model": label, "group": workloads.GroupOf(name),
+                     "quantized": workloads.IsQuantized(graph)}
+            cells.append(MeasureSetup(args, facts, setup, started, dict(start_errors)))
             results.PrintDetails(cells[-1])
         for worker in started:
             worker.Close()
 
 
-def MeasureSetup(args, label, setup, started, errors):
-    sqnr = CompareOutputs(started, setup.batch, args.work, errors)
+def MeasureSetup(args, facts, setup, started, errors):
+    quantized = facts["quantized"]
+    sqnr = CompareOutputs(started, setup.batch, args.work, errors,
+                          STEP_TOLERANCE if quantized else FP32_TOLERANCE)
     measured = MeasureCell([w for w in started if w.key not in errors], setup, args.seconds, errors)
     for key, value in sqnr.items():
         if key in measured:
             measured[key]["sqnr_db"] = value
-    return {"model": label, **setup._asdict(), "engines": measured, "errors": errors,
-            "ratios": results.Ratios(measured, "p50_seconds", setup.workers),
-            "ratios_of_minima": results.Ratios(measured, "min_seconds", setup.workers)}
+    return {**facts, **setup._asdict(), "engines": measured, "errors": errors,
+            "ratios": results.Ratios(measured, "p50_seconds", setup.workers, quantized),
+            "ratios_of_minima": results.Ratios(measured, "min_seconds", setup.workers, quantized)}
 
 
 def NullNans(value):

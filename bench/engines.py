@@ -55,19 +55,24 @@ def Program(build, name):
 
 
 def Engines(args, path, graph, inputs):
-    """{key: command without --threads}. Dynamic int8 only where matmuls dominate."""
+    """{key: command without --threads}. Dynamic int8 only where matmuls dominate; a model that is
+    quantized already has no variants, "fp32" runs it as it is."""
+    quantized = workloads.IsQuantized(graph)
     files = [word for flag in inputs.values() for word in ("--inputs", flag)]
-    dynamic = workloads.MatMulShare(graph) > 0.5
+    dynamic = workloads.MatMulShare(graph) > 0.5 and not quantized
     specs = args.specs or [*OURS_FLOAT, OURS_STATIC, *([OURS_DYNAMIC] if dynamic else [])]
+    peers = ["fp32", "static", *(["dynamic"] if dynamic else [])]
+    if quantized:
+        specs = peers = ["fp32"]
     ours = Program(args.build, "halftone_bench")
     engines = {f"halftone {spec}": [ours, path, "--serve", "--spec", spec, *files]
                for spec in specs}
     worker = [sys.executable, "-B", HERE / "ort_worker.py", path, "--cache",
               args.work / "models" / "ort", *files]
-    for spec in ["fp32", "static", *(["dynamic"] if dynamic else [])]:
+    for spec in peers:
         engines[f"ort {spec}"] = [*worker, "--spec", spec]
     limit = Program(args.build, "limit_bench")
-    for spec in LIMITS:
+    for spec in ["int8"] if quantized else LIMITS:
         engines[f"limit {spec}"] = [limit, path, "--serve", "--spec", spec, *files]
     return engines
 

@@ -49,8 +49,9 @@ def Geomean(values):
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
 
 
-def Ratios(results, statistic, workers=1):
-    """By metric. `statistic` is "p50_seconds" or such; several workers compare by their rate."""
+def Ratios(results, statistic, workers=1, quantized=False):
+    """By metric. `statistic` is "p50_seconds" or such; several workers compare by their rate. Of a
+    model that is quantized already, the one pair of engines is int8."""
     def Seconds(key):
         if key not in results:
             return math.nan
@@ -64,6 +65,11 @@ def Ratios(results, statistic, workers=1):
         limit = results.get(f"limit {precision}", {})
         return Seconds(f"limit {precision}") / ours if limit.get("skipped") == 0 else math.nan
 
+    if quantized:
+        ours, peer = Seconds("halftone fp32"), Seconds("ort fp32")
+        return {**dict.fromkeys(METRICS, math.nan), "int8": peer / ours,
+                "int8_ours": "as it is", "int8_peer": "as it is",
+                "limit_int8": OfLimit("int8", ours)}
     ours, ours_key = Best(f"halftone {OURS_STATIC}", f"halftone {OURS_DYNAMIC}")
     peer, peer_key = Best("ort static", "ort dynamic")
     fp32, ort_fp32 = Seconds("halftone fp32"), Seconds("ort fp32")
@@ -127,6 +133,7 @@ def PrintRatios(cells):
         for cell in part:
             r = cell["ratios"]
             print(f"  {cell['model']:<22}" + "".join(f"{r[k]:16.2f}" for k in METRICS) +
-                  f"  {str(r['int8_ours']).rsplit('/', 1)[-1]} vs {str(r['int8_peer']).split()[-1]}")
+                  f"  {str(r['int8_ours']).rsplit('/', 1)[-1]} vs "
+                  f"{str(r['int8_peer']).removeprefix('ort ')}")
         print(f"  {MEAN:<22}" + "".join(
             f"{Geomean([c['ratios'][k] for c in part]):16.2f}" for k in METRICS))

@@ -49,6 +49,12 @@ def FindModel(name, folder):
              " or the path of an .onnx file")
 
 
+def IsQuantized(graph):
+    """True for a model that is in integers already: it is run as it is, by both runtimes."""
+    return any("Quantize" in n.op_type or n.op_type.startswith("QLinear") or
+               n.op_type.endswith("Integer") for n in graph.node)
+
+
 def MatMulShare(graph):
     """Share of the weights that MatMul and Gemm read, the rest being convolutions'."""
     sizes = {w.name: math.prod(w.dims) for w in graph.initializer}
