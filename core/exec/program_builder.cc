@@ -332,7 +332,8 @@ absl::Status ProgramBuilder::LowerAlone(Node* node) {
   const Unit unit = SingleUnit(node);
   for (const Value* in : unit.inputs) {
     // Its reader was a fused unit that counted other values; never overwrite what it reads here.
-    ChangeUses(in, 1);
+    // What only the unit reads was not counted at all, and others of its nodes may read it, too.
+    ChangeUses(in, pending_uses_[in] == 0 ? 2 : 1);
   }
   for (const Value* out : node->outputs()) {
     if (out != nullptr && pending_uses_[out] == 0) pending_uses_[out] = 2;

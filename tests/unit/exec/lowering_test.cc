@@ -343,6 +343,21 @@ TEST(GemmLowering, HalfWeightsOfManyRowsAreASumOfParts) {
   }
 }
 
+// The product absorbs no activation; both of its readers see what it computed.
+TEST(MatMulLowering, SiluBehindPackedIntegers) {
+  Graph g = NewGraph();
+  Value* x = g.AddInput("x", F32({2, 64}));
+  Value* w = Apply(g, "DequantizeLinear",
+                   {g.AddConstant("w", RandomInts(DataType::kI8, {64, 48}, 2, -63, 63)),
+                    g.AddConstant("ws", RandomF32({48}, 4, 0.02f, 0.04f)),
+                    g.AddConstant("wz", RandomInts(DataType::kI8, {48}, 5, -9, 9))},
+                   {{"axis", int64_t{1}}});
+  Value* y = Apply(g, "MatMul", {x, w});
+  g.AddOutput(Apply(g, "Mul", {y, Apply(g, "Sigmoid", {y})}));
+  const Outcome o = Compare(std::move(g), {RandomF32({2, 64}, 1, -2, 2)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
 TEST(GemmLowering, TransposedWeightsAndBias) {
   for (const int64_t trans : {0, 1}) {
     Graph g = NewGraph();
