@@ -209,14 +209,19 @@ class Builder {
       return CompareOutputs(fp32_, reference, variant, *samples_, count_,
                             Teller("search", 0.4, 0.4));
     };
+    HT_ASSIGN_OR_RETURN(const Comparison narrow, attempt({}));
+    if (target.Met(narrow)) return absl::OkStatus();
     for (const WeightType type : WiderThan(built_.spec.weights)) {
       wide_type = type;
       if (type == WeightType::kF32) break;  // f32 everywhere is the model itself
       HT_ASSIGN_OR_RETURN(const Comparison all_wide, attempt(layers));
       if (target.Met(all_wide)) break;
     }
-    HT_ASSIGN_OR_RETURN(const WideLayers chosen,
-                        ChooseWideLayers(layers, target, attempt, Teller("search", 0.4, 0.5)));
+    const TryWide attempt_or_known = [&](const std::vector<std::string>& wide) {
+      return wide.empty() ? narrow : attempt(wide);
+    };
+    HT_ASSIGN_OR_RETURN(const WideLayers chosen, ChooseWideLayers(layers, target, attempt_or_known,
+                                                                  Teller("search", 0.4, 0.5)));
     for (const std::string& name : chosen.layers) built_.spec.node_overrides[name] = wide_type;
     if (!chosen.layers.empty()) {
       built_.report.notes.push_back(absl::StrCat(

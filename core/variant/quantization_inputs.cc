@@ -28,7 +28,7 @@ absl::Status RunSamples(const StreamedGraph& graph, const Samples& samples, size
   return absl::OkStatus();
 }
 
-std::vector<Linear> LayersOf(const Graph& graph) {
+std::vector<Linear> LinearsOf(const Graph& graph) {
   std::vector<Linear> layers;
   for (Node* node : graph.nodes()) {
     std::optional<Linear> layer = AsLinear(node);
@@ -99,7 +99,7 @@ absl::StatusOr<ChannelStatsMap> QuantizationInputs::CollectStats(
 
 absl::Status QuantizationInputs::CollectMeans() {
   std::map<std::string, int> axis_of;
-  for (const Linear& layer : LayersOf(graph_)) {
+  for (const Linear& layer : LinearsOf(graph_)) {
     axis_of[layer.node->input(0)->name()] = layer.input_axis;
   }
   HT_ASSIGN_OR_RETURN(means_, CollectStats(axis_of));
@@ -112,7 +112,7 @@ std::vector<std::string> QuantizationInputs::NamesToCalibrate() const {
   if (!Uses(spec_, Technique::kMixed)) return all;
   // With layers left out, chains of integers end elsewhere: each layer alone shows where.
   std::set<std::string> names(all.begin(), all.end());
-  const std::vector<Linear> layers = LayersOf(graph_);
+  const std::vector<Linear> layers = LinearsOf(graph_);
   for (const Linear& layer : layers) {
     QuantSpec alone = spec_;
     for (const Linear& other : layers) {
@@ -159,7 +159,7 @@ absl::StatusOr<NarrowWeights> QuantizationInputs::Narrow(const Node& node, int i
                           .descent = Uses(spec_, Technique::kAdaRound)};
   std::optional<Linear> layer;
   if ((rounding.gptq || rounding.descent) && index == 1 && HasSamples()) {
-    for (const Linear& candidate : LayersOf(graph_)) {
+    for (const Linear& candidate : LinearsOf(graph_)) {
       if (candidate.node->name() == node.name() && HasMoments(candidate)) layer = candidate;
     }
   }
@@ -180,7 +180,7 @@ absl::StatusOr<const std::vector<SecondMoment>*> QuantizationInputs::MomentsOf(
   std::vector<std::string> names;
   int64_t bytes = 0;
   bool wanted = false;
-  for (const Linear& layer : LayersOf(graph_)) {
+  for (const Linear& layer : LinearsOf(graph_)) {
     wanted |= layer.node->name() == node;
     if (!wanted || !HasMoments(layer)) continue;
     bytes += MomentObserver::BytesFor(layer);
