@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
-#include "core/onnx/unpack_functions.h"
+#include "core/onnx/own_functions.h"
 
 namespace halftone {
 namespace {
@@ -338,7 +338,7 @@ absl::StatusOr<ExportedModel> ExportOnnx(const Graph& graph, const ExportOptions
   }
   DataFile data(options, write);
   HT_RETURN_IF_ERROR(GraphWriter(graph, nullptr, data).Write({}, model.mutable_graph()));
-  AddUnpackFunctions(graph, &model);
+  AddOwnFunctions(graph, &model);
   HT_ASSIGN_OR_RETURN(std::string bytes, Serialize(model));
   return ExportedModel{std::move(bytes), data.size()};
 }

@@ -18,10 +18,10 @@
 #include "core/onnx/functions.h"
 #include "core/onnx/graph_importer.h"
 #include "core/onnx/legacy.h"
+#include "core/onnx/own_functions.h"
 #include "core/onnx/problems.h"
 #include "core/onnx/proto_reader.h"
 #include "core/onnx/tensor_reader.h"
-#include "core/onnx/unpack_functions.h"
 #include "core/onnx/wire_scan.h"
 #include "core/ops/evaluate.h"
 #include "core/ops/registry.h"
@@ -196,7 +196,7 @@ absl::StatusOr<Graph> ImportModel(onnx::ModelProto& model, TensorReader& tensors
     return absl::ResourceExhaustedError(
         absl::StrCat("the model has more than ", options.max_nodes, " nodes"));
   }
-  DropUnpackFunctions(model);
+  DropOwnFunctions(model);
   HT_RETURN_IF_ERROR(InlineFunctions(model, opsets, options.max_nodes));
   nodes = 0;
   HT_RETURN_IF_ERROR(CheckGraphSize(model.graph(), options, 0, nodes));

@@ -52,6 +52,7 @@ absl::Span<const OpDef> TextOps();
 absl::Span<const OpDef> LegacyOps();
 absl::Span<const OpDef> ImageOps();
 absl::Span<const OpDef> UnpackOps();
+absl::Span<const OpDef> RowQuantOps();
 
 }  // namespace halftone
 

@@ -15,7 +15,7 @@ constexpr std::array kFamilies = {
     IndexingOps,    SelectionOps, ResizeOps, QuantOps,    QuantComputeOps, RecurrentOps,
     ControlFlowOps, EinsumOps,    SignalOps, SamplingOps, DetectionOps,    PatchOps,
     RandomOps,      LossOps,      TextOps,   LegacyOps,   ImageOps,        CompositeOps,
-    UnpackOps,
+    UnpackOps,      RowQuantOps,
 };
 
 std::vector<OpDef> CollectRows() {

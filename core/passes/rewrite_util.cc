@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "core/ops/row_quant.h"
 #include "core/ops/unpack.h"
 
 namespace halftone {
@@ -83,7 +84,7 @@ std::optional<int> NormalAxis(int64_t axis, int rank) {
 
 bool IsQuantization(const Node& node) {
   return node.op() == "QuantizeLinear" || node.op() == "DequantizeLinear" ||
-         node.op() == "DynamicQuantizeLinear" || UnpacksWeights(node);
+         node.op() == "DynamicQuantizeLinear" || UnpacksWeights(node) || QuantizesRows(node);
 }
 
 }  // namespace halftone

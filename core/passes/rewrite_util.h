@@ -47,8 +47,8 @@ void ReplaceConstantInput(Graph& graph, Node* node, int index, Tensor tensor,
 // A negative axis counted from the end; nullopt when out of [-rank, rank).
 std::optional<int> NormalAxis(int64_t axis, int rank);
 
-// QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, unpacking of weights: they state a
-// decision and stay as they are.
+// QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, rows quantized one by one, unpacking of
+// weights: they state a decision and stay as they are.
 bool IsQuantization(const Node& node);
 
 }  // namespace halftone

@@ -1,5 +1,6 @@
-// Weights of one and two bits in files: a function that others run, one node for us.
-#include "core/onnx/unpack_functions.h"
+// Weights of one and two bits, and rows quantized on the fly, in files: functions that others run,
+// one node each for us.
+#include "core/onnx/own_functions.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -12,6 +13,7 @@
 #include "core/onnx/export.h"
 #include "core/onnx/import.h"
 #include "core/ops/evaluate.h"
+#include "core/ops/row_quant.h"
 #include "core/ops/unpack.h"
 #include "tests/testing/onnx_text.h"
 #include "tests/testing/status_matchers.h"
@@ -65,21 +67,21 @@ onnx::ModelProto Exported(const Graph& g) {
 
 const std::vector<Tensor> kInput = {Tensor::Of<float>({2, 3}, {1, 2, 3, -4, 5, 0.5f})};
 
-TEST(UnpackFunctions, AreOneNodeForUs) {
+TEST(OwnFunctions, AreOneNodeForUs) {
   const Graph g = TwoKinds();
   HT_ASSERT_OK_AND_ASSIGN(const std::string bytes, ExportOnnxInline(g));
   HT_ASSERT_OK_AND_ASSIGN(const Graph back, ImportOnnx(AsBytes(bytes)));
   EXPECT_EQ(back.Dump(), g.Dump());
 }
 
-TEST(UnpackFunctions, PassTheOnnxChecker) {
+TEST(OwnFunctions, PassTheOnnxChecker) {
   const onnx::ModelProto model = Exported(TwoKinds());
   EXPECT_EQ(model.functions_size(), 2);
   EXPECT_NO_THROW(onnx::checker::check_model(model, /*full_check=*/true));
 }
 
 // What a runtime does that knows nothing of us: it takes the bodies.
-TEST(UnpackFunctions, BodiesComputeWhatOurOperatorsDo) {
+TEST(OwnFunctions, BodiesComputeWhatOurOperatorsDo) {
   const Graph g = TwoKinds();
   HT_ASSERT_OK_AND_ASSIGN(const auto want, EvaluateGraph(g, kInput));
   onnx::ModelProto model = Exported(g);
@@ -93,7 +95,55 @@ TEST(UnpackFunctions, BodiesComputeWhatOurOperatorsDo) {
   EXPECT_EQ(got[0].bytes(), want[0].bytes());
 }
 
-TEST(UnpackFunctions, FilesWithoutThemHaveNone) {
+// Rows in opsets with axes as an attribute and as an input.
+Graph Rows(int opset) {
+  Graph g("net");
+  g.opsets()[""] = opset;
+  g.opsets()[std::string(kHalftoneDomain)] = kHalftoneOpset;
+  const std::string domain(kHalftoneDomain);
+  Value* x = g.AddInput("x", {DataType::kF32, Symbolic(Shape{4, 3})});
+  Node* q = g.AddNode({.op = std::string(kDynamicQuantizeRows),
+                       .domain = domain,
+                       .name = "quantize",
+                       .inputs = {x},
+                       .outputs = {"q", "s", "z"}});
+  g.AddOutput(g.AddNode({.op = std::string(kDequantizeRows),
+                         .domain = domain,
+                         .name = "dequantize",
+                         .inputs = {q->output(0), q->output(1), q->output(2)},
+                         .outputs = {"y"}})
+                  ->output(0));
+  g.AddOutput(q->output(0));
+  CHECK_OK(InferShapes(g));
+  return g;
+}
+
+TEST(OwnFunctions, RowsAreTheSameForUsAndForOthers) {
+  const Tensor x =
+      Tensor::Of<float>({4, 3}, {1, 2, 3, -400, 500, 0.5f, 0, 0, 0, -0.001f, -0.002f, -0.003f});
+  for (const int opset : {13, 18, 21}) {
+    const Graph g = Rows(opset);
+    HT_ASSERT_OK_AND_ASSIGN(const auto want, EvaluateGraph(g, {x}));
+    onnx::ModelProto model = Exported(g);
+    EXPECT_NO_THROW(onnx::checker::check_model(model, /*full_check=*/true));
+    HT_ASSERT_OK_AND_ASSIGN(const Graph back, ImportOnnx(AsBytes(model.SerializeAsString())));
+    EXPECT_EQ(back.Dump(), g.Dump());
+    onnx::inliner::InlineLocalFunctions(model);
+    ASSERT_EQ(model.functions_size(), 0);
+    HT_ASSERT_OK_AND_ASSIGN(const Graph standard, ImportOnnx(AsBytes(model.SerializeAsString())));
+    HT_ASSERT_OK_AND_ASSIGN(const auto got, EvaluateGraph(standard, {x}));
+    EXPECT_EQ(got[0].bytes(), want[0].bytes()) << opset;
+    EXPECT_EQ(got[1].bytes(), want[1].bytes()) << opset;
+    // Each row within half of its own step.
+    const auto y = want[0].data<float>();
+    const float steps[] = {3, 900, 0, 0.003f};
+    for (int i = 0; i < 12; ++i) {
+      EXPECT_NEAR(y[i], x.data<float>()[i], steps[i / 3] / 255 * 0.51f) << i;
+    }
+  }
+}
+
+TEST(OwnFunctions, FilesWithoutThemHaveNone) {
   Graph g("net");
   g.opsets()[""] = 13;
   Value* x = g.AddInput("x", {DataType::kF32, Symbolic(Shape{2})});
