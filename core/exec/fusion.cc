@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/strings/string_view.h"
+#include "core/ops/row_quant.h"
 #include "core/ops/unpack.h"
 
 namespace halftone {
@@ -231,6 +232,14 @@ std::optional<QuantizedScale> MatchQuantizedScale(const Node& mul) {
   return std::nullopt;
 }
 
+std::optional<RowQuant> MatchDequantizeRows(const Value* value) {
+  const Node* node = value->producer();
+  if (node == nullptr || node->domain() != kHalftoneDomain || node->op() != kDequantizeRows) {
+    return std::nullopt;
+  }
+  return RowQuant{node->input(0), node->input(1), node->input(2)};
+}
+
 std::optional<TensorQuant> MatchQuantize(const Node& node) {
   if (node.op() != "QuantizeLinear") return std::nullopt;
   auto q = MatchParameters(node, node.output(0));
@@ -317,6 +326,7 @@ std::optional<ComputeMatch> MatchCompute(Node* node,
   m.anchor = node;
   m.input = node->input(0);
   m.input_quant = MatchDequantize(m.input);
+  if (!conv) m.row_quant = MatchDequantizeRows(m.input);
   const Value* w = node->input(1);
   const int weight_rank = w->type().shape ? static_cast<int>(w->type().shape->size()) : 0;
   int channel_axis = 0;  // of the weights
@@ -327,9 +337,10 @@ std::optional<ComputeMatch> MatchCompute(Node* node,
   m.weights = MatchWeights(w, channel_axis);
   if (!m.weights || m.weights->form != WeightForm::kI8 || op == "ConvTranspose") {
     m.input_quant.reset();  // integer arithmetic needs both sides
+    m.row_quant.reset();
   }
   // Float arithmetic has packed forms for all integers.
-  if (m.weights && m.weights->form == WeightForm::kI8 && !m.input_quant) {
+  if (m.weights && m.weights->form == WeightForm::kI8 && !m.input_quant && !m.row_quant) {
     if (auto codes = MatchCodes(w)) m.weights = std::move(codes);
   }
   m.bias = node->input(2);

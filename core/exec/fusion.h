@@ -36,6 +36,15 @@ struct QuantizedScale {
 };
 std::optional<QuantizedScale> MatchQuantizedScale(const Node& mul);
 
+// Rows that DequantizeRows makes of codes with a scale and a zero point per row: what
+// DynamicQuantizeRows gave, known at run time.
+struct RowQuant {
+  const Value* codes = nullptr;       // u8
+  const Value* scale = nullptr;       // f32, one per row
+  const Value* zero_point = nullptr;  // u8, one per row
+};
+std::optional<RowQuant> MatchDequantizeRows(const Value* value);
+
 enum class WeightForm : uint8_t {
   kF32,    // plain constant
   kF16,    // Cast(f16 constant)
@@ -85,8 +94,9 @@ struct ComputeMatch {
   Node* anchor = nullptr;
   const Value* input = nullptr;            // float side of the activation
   std::optional<TensorQuant> input_quant;  // set: the activation is dequantized from here
-  std::optional<WeightMatch> weights;      // absent: weights are computed at run time
-  const Value* bias = nullptr;             // from the node itself
+  std::optional<RowQuant> row_quant;   // set: the rows of the activation are dequantized from here
+  std::optional<WeightMatch> weights;  // absent: weights are computed at run time
+  const Value* bias = nullptr;         // from the node itself
   std::vector<TailOp> tail;
   // Products of two run-time matrices only: a transpose after the whole tail.
   std::optional<FoldedTranspose> transpose_result;

@@ -29,6 +29,11 @@ Unit ComputeUnit(ComputeMatch match) {
   unit.nodes = {match.anchor};
   if (match.input_quant) {
     AddQuantInputs(unit, *match.input_quant);
+  } else if (match.row_quant) {
+    for (const Value* v :
+         {match.row_quant->codes, match.row_quant->scale, match.row_quant->zero_point}) {
+      AddInput(unit, v);
+    }
   } else {
     AddInput(unit, match.input);
   }

@@ -15,13 +15,6 @@ using dnnl::memory;
 // Without VNNI, 255·|w|·2 must fit into 16 bits.
 constexpr int kSaturationFreeWeight = 64;
 
-bool WeightsMaySaturate(const Tensor& weights) {
-  const auto w = weights.data<int8_t>();
-  return std::any_of(w.begin(), w.end(), [](int8_t q) {
-    return q > kSaturationFreeWeight || q < -kSaturationFreeWeight;
-  });
-}
-
 // [1, …, channels, …, 1]: an operand that repeats over everything but the channel.
 memory::desc ChannelDesc(const TailRequest& request, int64_t channels) {
   Shape shape(request.result_shape.size(), 1);
@@ -223,6 +216,14 @@ absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatc
 
 }  // namespace
 
+bool MaySaturate(const ComputeMatch& match, const CpuFeatures& features) {
+  if (features.vnni) return false;
+  const auto w = match.weights->constant->constant().data<int8_t>();
+  return std::any_of(w.begin(), w.end(), [](int8_t q) {
+    return q > kSaturationFreeWeight || q < -kSaturationFreeWeight;
+  });
+}
+
 ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,
                        bool half_weights_native, std::string* reason) {
   const WeightForm form = match.weights ? match.weights->form : WeightForm::kF32;
@@ -238,7 +239,7 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
       return ComputeMode::kWidened;
     case WeightForm::kI8:
       if (!match.input_quant) return ComputeMode::kWidened;
-      if (!options.features.vnni && WeightsMaySaturate(match.weights->constant->constant())) {
+      if (MaySaturate(match, options.features)) {
         *reason = "no VNNI: 8-bit weights would saturate, so float arithmetic";
         return ComputeMode::kWidened;
       }

@@ -23,6 +23,9 @@ enum class ComputeMode : uint8_t {
   kInt8,         // u8 or i8 · i8 → i32, native
 };
 
+// True when sums of u8 · i8 with these weights may leave 16 bits, and this CPU pairs them there.
+// Requires: weights of the form kI8.
+bool MaySaturate(const ComputeMatch& match, const CpuFeatures& features);
 // The mode for a match on this CPU. `reason` says why integers or bf16 cannot be used where the
 // model asks for them (e.g. saturation without VNNI).
 ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,

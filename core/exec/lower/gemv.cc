@@ -15,14 +15,11 @@ namespace {
 // layer of 4096 x 4096 in int4 takes 2.6 ms per 4 rows, and 14.8 ms widened with 16 rows.
 constexpr int64_t kMaxProductRows = 16;
 
-// The bias, one number per output, and how many operations of the tail it takes; nullopt when it is
-// no such constant.
-struct Bias {
-  std::vector<float> values;  // empty: none
-  size_t tail_ops = 0;
-};
-std::optional<Bias> BiasOf(const ProgramBuilder& builder, const ComputeMatch& match, int64_t n) {
-  Bias bias;
+}  // namespace
+
+std::optional<ProductBias> ReadProductBias(const ProgramBuilder& builder, const ComputeMatch& match,
+                                           int64_t outputs) {
+  ProductBias bias;
   const Value* source = match.bias;
   if (source == nullptr && !match.tail.empty() && match.tail[0].kind == TailOp::Kind::kBias) {
     source = match.tail[0].other;
@@ -31,18 +28,16 @@ std::optional<Bias> BiasOf(const ProgramBuilder& builder, const ComputeMatch& ma
   if (source == nullptr) return bias;
   auto values = ConstantFloats(builder, source);
   if (!values) return std::nullopt;
-  if (values->size() == 1) values->resize(static_cast<size_t>(n), (*values)[0]);
-  if (static_cast<int64_t>(values->size()) != n) return std::nullopt;
+  if (values->size() == 1) values->resize(static_cast<size_t>(outputs), (*values)[0]);
+  if (static_cast<int64_t>(values->size()) != outputs) return std::nullopt;
   bias.values = *std::move(values);
   return bias;
 }
 
-}  // namespace
-
 absl::StatusOr<bool> LowerGemv(ProgramBuilder& builder, const ComputeMatch& match, int64_t m,
                                const std::shared_ptr<const PackedRows>& weights) {
   if (m > kMaxProductRows || !weights->multiplies()) return false;
-  const std::optional<Bias> bias = BiasOf(builder, match, weights->rows());
+  const std::optional<ProductBias> bias = ReadProductBias(builder, match, weights->rows());
   if (!bias) return false;
   HT_ASSIGN_OR_RETURN(const BufferId source,
                       builder.Fetch(match.input, Layout::kPlain, DataType::kF32));

@@ -1,6 +1,7 @@
 // Quantize and dequantize nodes that no neighbour absorbed, and dynamic quantization.
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/convert.h"
+#include "core/exec/kernels/row_quant.h"
 #include "core/exec/lower/rules.h"
 
 namespace halftone {
@@ -87,6 +88,28 @@ absl::StatusOr<bool> LowerDynamicQuantize(ProgramBuilder& b, const Unit& unit,
                 *bind.as<float>(scale) = p.scale;
                 *bind.as<uint8_t>(zero_point) = p.zero_point;
                 QuantizeF32(data, p.scale, p.zero_point, DataType::kU8, bind.pointer(q), n);
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
+absl::StatusOr<bool> LowerQuantizeRows(ProgramBuilder& b, const Unit& unit,
+                                       std::string* /*reason*/) {
+  const Node& node = *unit.anchor;
+  const Value* x = node.input(0);
+  const Shape shape = b.ShapeOf(x);
+  const int64_t n = shape.back(), rows = n == 0 ? 0 : ElementCount(shape) / n;
+  if (rows == 0) return false;
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
+  const BufferId codes = b.Define(node.output(0), Layout::kPlain, DataType::kU8);
+  const BufferId scale = b.Define(node.output(1), Layout::kPlain, DataType::kF32);
+  const BufferId zero_point = b.Define(node.output(2), Layout::kPlain, DataType::kU8);
+  b.AddStep({node.name(), node.op(), "", "quantize rows", "int8"},
+            {source, codes, scale, zero_point}, [=](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                QuantizeRows(bind.as<float>(source), rows, n, bind.as<uint8_t>(codes),
+                             bind.as<float>(scale), bind.as<uint8_t>(zero_point));
                 return absl::OkStatus();
               };
             });

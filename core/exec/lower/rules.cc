@@ -3,12 +3,15 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "core/ops/row_quant.h"
+#include "core/ops/unpack.h"
 
 namespace halftone {
 namespace {
 
 using Table = absl::flat_hash_map<absl::string_view, std::vector<NamedRule>>;
 
+constexpr NamedRule kRowMatMul = {"row_matmul", LowerRowMatMul};
 constexpr NamedRule kEltwise = {"eltwise", LowerEltwise};
 constexpr NamedRule kMap = {"map", LowerMap};
 constexpr NamedRule kReduce = {"reduce", LowerReduce};
@@ -28,8 +31,8 @@ const Table& Rules() {
   static const auto* const kRows = new std::vector<Row>{
       {{{"pointwise", LowerPointwise}, {"conv", LowerConv}}, {"Conv"}},
       {{{"conv_transpose", LowerConvTranspose}}, {"ConvTranspose"}},
-      {{{"matmul", LowerMatMul}, {"batch_matmul", LowerBatchMatMul}}, {"MatMul"}},
-      {{{"matmul", LowerMatMul}}, {"Gemm"}},
+      {{kRowMatMul, {"matmul", LowerMatMul}, {"batch_matmul", LowerBatchMatMul}}, {"MatMul"}},
+      {{kRowMatMul, {"matmul", LowerMatMul}}, {"Gemm"}},
       {{kEltwise, kMap},
        {"Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "HardSwish", "HardSigmoid", "Gelu", "Clip",
         "Exp", "Log", "Sqrt", "Abs", "Neg", "Mish", "Round", "Div"}},
@@ -94,6 +97,7 @@ const Table& Rules() {
       {{{"quantize", LowerQuantize}}, {"QuantizeLinear"}},
       {{{"dequantize", LowerDequantize}}, {"DequantizeLinear"}},
       {{{"dynamic_quantize", LowerDynamicQuantize}}, {"DynamicQuantizeLinear"}},
+      {{{"quantize_rows", LowerQuantizeRows}}, {kDynamicQuantizeRows}},
   };
   static const auto* const kTable = [] {
     auto* table = new Table;
@@ -108,7 +112,8 @@ const Table& Rules() {
 }  // namespace
 
 absl::Span<const NamedRule> RulesFor(const Node& anchor) {
-  if (!anchor.domain().empty()) return {};
+  // No operator of ours has a name of ai.onnx.
+  if (!anchor.domain().empty() && anchor.domain() != kHalftoneDomain) return {};
   const auto it = Rules().find(anchor.op());
   if (it == Rules().end()) return {};
   return it->second;

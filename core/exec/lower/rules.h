@@ -12,6 +12,7 @@ absl::StatusOr<bool> LowerConv(ProgramBuilder& b, const Unit& unit, std::string*
 absl::StatusOr<bool> LowerConvTranspose(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerPointwise(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason);
+absl::StatusOr<bool> LowerRowMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* reason);
@@ -41,6 +42,7 @@ absl::StatusOr<bool> LowerGather(ProgramBuilder& b, const Unit& unit, std::strin
 absl::StatusOr<bool> LowerQuantize(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerDequantize(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerDynamicQuantize(ProgramBuilder& b, const Unit& unit, std::string* reason);
+absl::StatusOr<bool> LowerQuantizeRows(ProgramBuilder& b, const Unit& unit, std::string* reason);
 
 }  // namespace halftone
 

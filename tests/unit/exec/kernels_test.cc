@@ -1,3 +1,4 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,6 +15,10 @@
 #include "core/exec/kernels/map.h"
 #include "core/exec/kernels/recurrent.h"
 #include "core/exec/kernels/reduce.h"
+#include "core/exec/kernels/row_quant.h"
+#include "core/ops/evaluate.h"
+#include "core/ops/row_quant.h"
+#include "core/ops/unpack.h"
 #include "core/tensor/float16.h"
 
 namespace halftone {
@@ -83,6 +88,67 @@ TEST(FindRange, ContainsZeroAndIgnoresNan) {
     const RangeF32 r = FindRange(x.data(), n);
     EXPECT_EQ(r.max, n == 0 ? 0.0f : n > 6 ? 9.0f : 3.0f);
     EXPECT_EQ(r.min, n > 6 ? -2.5f : 0.0f);
+  }
+}
+
+TEST(QuantizeRows, IsWhatTheOperatorSays) {
+  Graph g("rows");
+  g.opsets()[""] = 13;
+  g.opsets()[std::string(kHalftoneDomain)] = kHalftoneOpset;
+  Value* in = g.AddInput("x", {DataType::kF32, Dims{Dim("r"), Dim("n")}});
+  const Node* q = g.AddNode({.op = std::string(kDynamicQuantizeRows),
+                             .domain = std::string(kHalftoneDomain),
+                             .inputs = {in},
+                             .outputs = {"q", "s", "z"}});
+  for (Value* v : q->outputs()) g.AddOutput(v);
+  for (const int64_t n : {1, 7, 64, 1000}) {
+    const int64_t rows = 40;  // with 1000, enough for a team
+    std::vector<float> x(rows * n);
+    std::mt19937 rng(static_cast<uint32_t>(n));
+    for (int64_t i = 0; i < rows * n; ++i) {
+      x[i] = std::ldexp(static_cast<int>(rng() % 4001) - 1000, static_cast<int>(i / n) - 20);
+    }
+    std::fill_n(x.begin(), n, 0.0f);                // a row without a range
+    for (int64_t i = n; i < 2 * n; ++i) x[i] = -1;  // all below zero
+    x[2 * n] = kNan;
+    x[3 * n] = kInf;
+    x[4 * n] = std::numeric_limits<float>::max();
+    x[5 * n - 1] = std::numeric_limits<float>::lowest();  // the range has no f32
+    const auto want = EvaluateGraph(g, {Tensor::Of<float>({rows, n}, absl::MakeConstSpan(x))});
+    ASSERT_TRUE(want.ok()) << want.status();
+    std::vector<uint8_t> codes(x.size()), zero(rows);
+    std::vector<float> scale(rows);
+    QuantizeRows(x.data(), rows, n, codes.data(), scale.data(), zero.data());
+    EXPECT_THAT(codes, testing::ElementsAreArray((*want)[0].data<uint8_t>())) << n;
+    EXPECT_THAT(scale, testing::ElementsAreArray((*want)[1].data<float>())) << n;
+    EXPECT_THAT(zero, testing::ElementsAreArray((*want)[2].data<uint8_t>())) << n;
+  }
+}
+
+TEST(ScaleRows, GivesRowsTheirScaleInPlace) {
+  for (const int64_t n : {1, 63, 64, 130, 4096}) {
+    const int64_t rows = 9;
+    std::mt19937 rng(static_cast<uint32_t>(n));
+    std::vector<int32_t> acc(rows * n), sums(n);
+    std::vector<float> scale(rows), weight_scale(n), bias(n), want(rows * n), got(rows * n);
+    std::vector<uint8_t> zero(rows);
+    for (int32_t& v : acc) v = static_cast<int32_t>(rng() % 2000001) - 1000000;
+    for (int32_t& v : sums) v = static_cast<int32_t>(rng() % 20001) - 10000;
+    for (float& v : scale) v = static_cast<float>(rng() % 100 + 1) / 1024;
+    for (float& v : weight_scale) v = static_cast<float>(rng() % 100 + 1) / 512;
+    for (float& v : bias) v = static_cast<float>(rng() % 100);
+    for (uint8_t& v : zero) v = static_cast<uint8_t>(rng());
+    for (int64_t i = 0; i < rows * n; ++i) {
+      const int64_t r = i / n, c = i % n;
+      want[i] = static_cast<float>(
+          double{scale[r]} * weight_scale[c] * (acc[i] - zero[r] * sums[c]) + bias[c]);
+    }
+    std::memcpy(got.data(), acc.data(), acc.size() * sizeof(float));
+    ScaleRows({rows, n, scale.data(), zero.data(), weight_scale.data(), sums.data(), bias.data()},
+              reinterpret_cast<const int32_t*>(got.data()), got.data());
+    for (int64_t i = 0; i < rows * n; ++i) {
+      ASSERT_NEAR(got[i], want[i], 1e-6 * std::abs(want[i]) + 1e-4) << i;
+    }
   }
 }
 

@@ -2,11 +2,14 @@
 // evaluation of the same graph.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/exec/cpu_features.h"
+#include "core/ops/row_quant.h"
+#include "core/ops/unpack.h"
 #include "tests/unit/exec/lowering_util.h"
 
 namespace halftone {
@@ -177,7 +180,7 @@ Graph QuantizedConvGraph(const ConvCase& c, const QuantizedConv& q, const Shape&
 
 bool RunsOnIntegers(const Outcome& o) {
   for (const StepInfo& s : o.steps) {
-    if (s.rule == "conv" || s.rule == "matmul") {
+    if (s.rule == "conv" || s.rule == "matmul" || s.rule == "row_matmul") {
       return s.precision == "u8s8" && !absl::StrContains(s.implementation, "ref");
     }
   }
@@ -263,7 +266,22 @@ TEST(ConvTransposeLowering, AgreesWithTheReference) {
 // ---------------------------------------------------------------------------------------------
 // Matrix products.
 
-enum class MatForm { kF32, kF16, kBF16, kI8WeightOnly, kI8Static, kI8Dynamic };
+Value* QuantizedRows(Graph& g, Value* x) {
+  const std::string domain(kHalftoneDomain);
+  g.opsets()[domain] = kHalftoneOpset;
+  Node* q = g.AddNode({.op = std::string(kDynamicQuantizeRows),
+                       .domain = domain,
+                       .inputs = {x},
+                       .outputs = {"q", "s", "z"}});
+  return g
+      .AddNode({.op = std::string(kDequantizeRows),
+                .domain = domain,
+                .inputs = {q->output(0), q->output(1), q->output(2)},
+                .outputs = {"d"}})
+      ->output(0);
+}
+
+enum class MatForm { kF32, kF16, kBF16, kI8WeightOnly, kI8Static, kI8Dynamic, kI8PerRow };
 
 TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
   // 513 and 784 need more than one block of k inside of oneDNN.
@@ -271,7 +289,7 @@ TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
                                Shape{1, 513}, Shape{25, 784}, Shape{2, 3, 1100}}) {
     const int64_t k = x_shape.back();
     for (const MatForm form : {MatForm::kF32, MatForm::kF16, MatForm::kBF16, MatForm::kI8WeightOnly,
-                               MatForm::kI8Static, MatForm::kI8Dynamic}) {
+                               MatForm::kI8Static, MatForm::kI8Dynamic, MatForm::kI8PerRow}) {
       for (const bool gelu : {false, true}) {
         Graph g = NewGraph();
         Value* x = g.AddInput("x", F32(StaticDims(x_shape)));
@@ -297,6 +315,8 @@ TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
           Node* n =
               g.AddNode({.op = "DynamicQuantizeLinear", .inputs = {x}, .outputs = {"q", "s", "z"}});
           a = Apply(g, "DequantizeLinear", {n->output(0), n->output(1), n->output(2)});
+        } else if (form == MatForm::kI8PerRow) {
+          a = QuantizedRows(g, x);
         }
         Value* y =
             Apply(g, "Add", {Apply(g, "MatMul", {a, w}), g.AddConstant("b", RandomF32({48}, 3))});
@@ -307,8 +327,8 @@ TEST(MatMulLowering, EveryPrecisionAgreesWithTheReference) {
                                 : Tolerance{3e-5f, 1e-6f};
         const Outcome o = Compare(std::move(g), {RandomF32(x_shape, 1, -2, 2)}, t);
         EXPECT_LE(o.disagreement, 1) << static_cast<int>(form) << "\n" << Steps(o);
-        EXPECT_TRUE(Uses(o, "matmul")) << Steps(o);
-        if (form == MatForm::kI8Static || form == MatForm::kI8Dynamic) {
+        EXPECT_TRUE(Uses(o, form == MatForm::kI8PerRow ? "row_matmul" : "matmul")) << Steps(o);
+        if (form >= MatForm::kI8Static) {
           EXPECT_TRUE(RunsOnIntegers(o)) << Steps(o);
         }
       }
@@ -356,6 +376,33 @@ TEST(MatMulLowering, SiluBehindPackedIntegers) {
   g.AddOutput(Apply(g, "Mul", {y, Apply(g, "Sigmoid", {y})}));
   const Outcome o = Compare(std::move(g), {RandomF32({2, 64}, 1, -2, 2)}, kAccumulate);
   EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
+// Rows of very different sizes, one of them zero: each has a scale of its own, and all 8 bits of
+// it.
+TEST(MatMulLowering, RowsKeepTheirOwnScales) {
+  for (const bool full_range : {false, true}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32({4, 6, 64}));
+    const int limit = full_range ? 127 : 63;
+    Value* w = Apply(g, "DequantizeLinear",
+                     {g.AddConstant("w", RandomInts(DataType::kI8, {40, 64}, 2, -limit, limit)),
+                      g.AddConstant("ws", Tensor::Scalar<float>(0.003f))});
+    Value* shape = g.AddConstant("shape", Tensor::Of<int64_t>({2}, {24, 64}));
+    Value* rows = Apply(g, "Reshape", {x, shape});
+    g.AddOutput(
+        Apply(g, "Relu",
+              {Apply(g, "Gemm", {QuantizedRows(g, rows), w, g.AddConstant("b", RandomF32({40}, 3))},
+                     {{"transB", int64_t{1}}})}));
+    Tensor input = RandomF32({4, 6, 64}, 1, -1, 3);
+    auto values = input.mutable_data<float>();
+    for (int r = 0; r < 24; ++r) {
+      for (int i = 0; i < 64; ++i) values[r * 64 + i] *= r == 7 ? 0 : std::ldexp(1.0f, r - 12);
+    }
+    const Outcome o = Compare(std::move(g), {input}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_EQ(Uses(o, "row_matmul"), !full_range || DetectCpuFeatures().vnni) << Steps(o);
+  }
 }
 
 TEST(GemmLowering, TransposedWeightsAndBias) {
