@@ -14,7 +14,9 @@
 #include "core/base/format.h"
 #include "core/base/status_macros.h"
 #include "core/ops/evaluate.h"
+#include "core/passes/pass.h"
 #include "core/passes/quantize_graph.h"
+#include "core/passes/single_precision.h"
 #include "core/passes/weight_narrower.h"
 #include "core/variant/compare.h"
 #include "core/variant/mixed_precision.h"
@@ -46,6 +48,16 @@ std::vector<WeightType> WiderThan(WeightType type) {
   if (IsInteger(type)) wider.push_back(WeightType::kBF16);
   wider.push_back(WeightType::kF32);
   return wider;
+}
+
+constexpr char kDoublesNote[] =
+    "fp64 model computed in fp32: quality, sizes and speed are compared with its fp32 form";
+// Passes that know f32 only have not seen such a model yet.
+absl::StatusOr<Graph> InSingles(const Graph& doubles) {
+  Graph graph = doubles.Clone();
+  HT_RETURN_IF_ERROR(ComputeInSingles(graph));
+  HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
+  return graph;
 }
 
 // Answers known requests from memory, as far as that is not much.
@@ -476,11 +488,21 @@ absl::StatusOr<BuiltVariant> BuildVariant(const Graph& graph, const QuantSpec& s
   const bool has_samples = options.samples != nullptr && !options.samples->samples.empty();
   const QuantSpec resolved = ResolveSpec(spec, has_samples);
   HT_RETURN_IF_ERROR(resolved.Validate());
-  return Builder(graph, resolved, options).Run();
+  if (!ComputesInDoubles(graph)) return Builder(graph, resolved, options).Run();
+  HT_ASSIGN_OR_RETURN(const Graph singles, InSingles(graph));
+  HT_ASSIGN_OR_RETURN(BuiltVariant built, Builder(singles, resolved, options).Run());
+  built.report.warnings.insert(built.report.warnings.begin(), kDoublesNote);
+  return built;
 }
 
 absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec,
                                        const CpuFeatures& features, bool has_samples) {
+  if (ComputesInDoubles(graph)) {
+    HT_ASSIGN_OR_RETURN(const Graph singles, InSingles(graph));
+    HT_ASSIGN_OR_RETURN(PlanReport report, PlanVariant(singles, spec, features, has_samples));
+    report.risks.insert(report.risks.begin(), kDoublesNote);
+    return report;
+  }
   const QuantSpec resolved = ResolveSpec(spec, has_samples);
   PlanReport report{.spec = resolved.ToString()};
   report.fp32_weight_bytes = report.predicted_weight_bytes = ConstantBytes(graph);

@@ -67,7 +67,8 @@ struct BuiltVariant {
 // dynamic without.
 QuantSpec ResolveSpec(QuantSpec spec, bool has_samples);
 
-// Requires: `graph` went through PortablePasses. Sets the calling thread's intra-op threads.
+// Requires: `graph` went through PortablePasses. A graph that computes in f64 is computed in f32
+// (see ComputeInSingles), and the report says so. Sets the calling thread's intra-op threads.
 // Deterministic: equal inputs give an equal graph, whatever the thread count; but for the policy
 // speed, whose choice is measured and then stands in the resolved spec. INVALID_ARGUMENT /
 // UNIMPLEMENTED bad spec; FAILED_PRECONDITION static without samples, or nothing would be

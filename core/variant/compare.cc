@@ -9,9 +9,17 @@
 namespace halftone {
 namespace {
 
+// Floats that are compared; f64 outputs of models that are computed in f32 hold nothing more.
+bool IsCompared(const Tensor& t) {
+  return t.type() == DataType::kF32 || t.type() == DataType::kF64;
+}
+absl::StatusOr<Tensor> AsF32(const Tensor& t) {
+  return t.type() == DataType::kF32 ? t : Convert(t, DataType::kF32);
+}
+
 // Classifiers answer [classes] or [batch, classes].
 bool IsClassifierShaped(const Tensor& t) {
-  return t.type() == DataType::kF32 && (t.rank() == 1 || t.rank() == 2) && t.dim(t.rank() - 1) >= 2;
+  return IsCompared(t) && (t.rank() == 1 || t.rank() == 2) && t.dim(t.rank() - 1) >= 2;
 }
 
 absl::Status ShapesDiffer(const std::string& name, const Tensor& want, const Tensor& got) {
@@ -34,15 +42,17 @@ absl::StatusOr<Comparison> CompareOutputs(const Graph& fp32, const RunnableGraph
     HT_ASSIGN_OR_RETURN(const std::vector<Tensor> want, reference.run(samples[out.samples]));
     HT_ASSIGN_OR_RETURN(const std::vector<Tensor> got, variant.run(samples[out.samples]));
     for (size_t i = 0; i < want.size(); ++i) {
-      if (want[i].type() != DataType::kF32) continue;
+      if (!IsCompared(want[i])) continue;
       if (want[i].shape() != got[i].shape()) {
         return ShapesDiffer(outputs[i]->name(), want[i], got[i]);
       }
-      each[i].Add(want[i].data<float>(), got[i].data<float>());
-      all.Add(want[i].data<float>(), got[i].data<float>());
-    }
-    if (!want.empty() && IsClassifierShaped(want[0])) {
-      top1.Add(want[0].data<float>(), got[0].data<float>(), want[0].dim(want[0].rank() - 1));
+      HT_ASSIGN_OR_RETURN(const Tensor a, AsF32(want[i]));
+      HT_ASSIGN_OR_RETURN(const Tensor b, AsF32(got[i]));
+      each[i].Add(a.data<float>(), b.data<float>());
+      all.Add(a.data<float>(), b.data<float>());
+      if (i == 0 && IsClassifierShaped(a)) {
+        top1.Add(a.data<float>(), b.data<float>(), a.dim(a.rank() - 1));
+      }
     }
     HT_RETURN_IF_ERROR(step(out.samples + 1, count));
   }

@@ -22,7 +22,7 @@ struct OutputComparison {
   double sqnr_db = 0;
 };
 struct Comparison {
-  std::vector<OutputComparison> outputs;  // the f32 outputs in graph order
+  std::vector<OutputComparison> outputs;  // the f32 and f64 outputs in graph order
   double sqnr_db = 0;                     // over all of them
   double max_abs_error = 0;
   double top1_agreement = -1;  // -1: the first output does not look like a classifier's
