@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "core/ops/registry.h"
+#include "core/ops/row_quant.h"
+#include "core/ops/unpack.h"
 
 namespace halftone {
 namespace {
@@ -98,6 +101,31 @@ bool IsFullSize(const Value* v, const Value* out) {
     }
   }
   return true;
+}
+
+// How static activations of a type are stored.
+struct ActivationFormat {
+  ActivationType type;
+  DataType stored;
+  int32_t low, high;  // low 0: affine; otherwise symmetric within ±high
+  Tensor (*zero_point)(int32_t);
+};
+template <typename T>
+Tensor ZeroPoint(int32_t value) {
+  return Tensor::Scalar<T>(static_cast<T>(value));
+}
+constexpr std::array kFormats = {
+    ActivationFormat{ActivationType::kU8, DataType::kU8, 0, 255, ZeroPoint<uint8_t>},
+    ActivationFormat{ActivationType::kI8, DataType::kI8, -127, 127, ZeroPoint<int8_t>},
+    ActivationFormat{ActivationType::kU16, DataType::kU16, 0, 65535, ZeroPoint<uint16_t>},
+    ActivationFormat{ActivationType::kI16, DataType::kI16, -32767, 32767, ZeroPoint<int16_t>}};
+
+const ActivationFormat& FormatOf(ActivationType type) {
+  return kFormats[static_cast<size_t>(type)];  // in the order of the enumeration
+}
+QParams ParamsFor(const ActivationFormat& format, const ValueRange& range) {
+  if (format.low == 0) return AffineQParams(range, format.low, format.high);
+  return SymmetricQParams(std::max(std::abs(range.min), std::abs(range.max)), format.high);
 }
 
 class Planner {
@@ -312,7 +340,9 @@ ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const Ra
   return Planner(graph, int8, allowed).Run();
 }
 
-void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges) {
+void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
+                  ActivationType type) {
+  const ActivationFormat& format = FormatOf(type);
   absl::flat_hash_map<int, ValueRange> group_ranges;
   for (const auto& [value, group] : plan.values) {
     group_ranges[group].Include(ranges.at(value->name()));
@@ -321,17 +351,16 @@ void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& rang
   // In execution order, so that files read like the computation.
   for (auto it = plan.values.rbegin(); it != plan.values.rend(); ++it) {
     Value* v = it->value;
-    const QParams p = AffineU8(group_ranges.at(it->group));
+    const QParams p = ParamsFor(format, group_ranges.at(it->group));
     const std::string& name = v->name();
     Value* scale = graph.AddConstant(absl::StrCat(name, "_scale"), Tensor::Scalar<float>(p.scale));
     Value* zero_point =
-        graph.AddConstant(absl::StrCat(name, "_zero_point"),
-                          Tensor::Scalar<uint8_t>(static_cast<uint8_t>(p.zero_point)));
+        graph.AddConstant(absl::StrCat(name, "_zero_point"), format.zero_point(p.zero_point));
     Node* q = graph.AddNode({.op = "QuantizeLinear",
                              .name = absl::StrCat(name, "_QuantizeLinear"),
                              .inputs = {v, scale, zero_point},
                              .outputs = {absl::StrCat(name, "_quantized")}});
-    q->output(0)->set_type({DataType::kU8, v->type().shape});
+    q->output(0)->set_type({format.stored, v->type().shape});
     Node* dq = graph.AddNode({.op = "DequantizeLinear",
                               .name = absl::StrCat(name, "_DequantizeLinear"),
                               .inputs = {q->output(0), scale, zero_point},
@@ -344,24 +373,38 @@ void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& rang
   }
 }
 
-void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes) {
+bool MultipliesRows(const Node& node) {
+  if (!node.domain().empty()) return false;
+  return node.op() == "MatMul" || (node.op() == "Gemm" && node.attributes().Int("transA", 0) == 0);
+}
+
+void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes, DynamicScale scale) {
+  const bool rows = scale == DynamicScale::kPerRow && !nodes.empty();
+  if (rows) graph.opsets()[std::string(kHalftoneDomain)] = kHalftoneOpset;
+  const std::string domain(rows ? kHalftoneDomain : "");
+  const std::string quantize(rows ? kDynamicQuantizeRows : "DynamicQuantizeLinear");
+  const std::string dequantize(rows ? kDequantizeRows : "DequantizeLinear");
   absl::flat_hash_map<const Value*, Value*> dequantized;
   for (Node* node : nodes) {
     Value* v = node->input(0);
     Value*& dq = dequantized[v];
     if (dq == nullptr) {
-      const std::string& name = v->name();
+      const std::string name = v->name();
+      SymbolicShape scale_shape = Dims{};
+      if (rows && (scale_shape = v->type().shape)) scale_shape->back() = Dim(1);
       Node* q =
-          graph.AddNode({.op = "DynamicQuantizeLinear",
-                         .name = absl::StrCat(name, "_DynamicQuantizeLinear"),
+          graph.AddNode({.op = quantize,
+                         .domain = domain,
+                         .name = absl::StrCat(name, "_", quantize),
                          .inputs = {v},
                          .outputs = {absl::StrCat(name, "_quantized"), absl::StrCat(name, "_scale"),
                                      absl::StrCat(name, "_zero_point")}});
       q->output(0)->set_type({DataType::kU8, v->type().shape});
-      q->output(1)->set_type({DataType::kF32, Dims{}});
-      q->output(2)->set_type({DataType::kU8, Dims{}});
-      Node* widen = graph.AddNode({.op = "DequantizeLinear",
-                                   .name = absl::StrCat(name, "_DequantizeLinear"),
+      q->output(1)->set_type({DataType::kF32, scale_shape});
+      q->output(2)->set_type({DataType::kU8, scale_shape});
+      Node* widen = graph.AddNode({.op = dequantize,
+                                   .domain = domain,
+                                   .name = absl::StrCat(name, "_", dequantize),
                                    .inputs = {q->output(0), q->output(1), q->output(2)},
                                    .outputs = {absl::StrCat(name, "_dequantized")}});
       widen->output(0)->set_type(v->type());

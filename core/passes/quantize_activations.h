@@ -7,6 +7,7 @@
 #ifndef HALFTONE_CORE_PASSES_QUANTIZE_ACTIVATIONS_H_
 #define HALFTONE_CORE_PASSES_QUANTIZE_ACTIVATIONS_H_
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "core/graph/graph.h"
 #include "core/quant/qparams.h"
+#include "core/quant/quant_spec.h"
 
 namespace halftone {
 
@@ -47,13 +49,19 @@ struct ActivationPlan {
 // which `allowed` is given and has no entry stay float.
 ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed);
 
-// Inserts QuantizeLinear → DequantizeLinear (u8, affine, per tensor). Requires: a range for every
-// value of the plan.
-void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges);
+// Inserts QuantizeLinear → DequantizeLinear, per tensor: unsigned types are affine, signed ones
+// symmetric. Requires: a range for every value of the plan.
+void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
+                  ActivationType type);
 
-// Inserts DynamicQuantizeLinear → DequantizeLinear before input 0 of every node in `nodes`, one for
-// all consumers of a value.
-void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes);
+// What shares a scale in dynamic quantization: a tensor, or a row along the last axis (a token).
+enum class DynamicScale : uint8_t { kPerTensor, kPerRow };
+
+// Inserts DynamicQuantizeLinear → DequantizeLinear, or the same per row (core/ops/row_quant.h),
+// before input 0 of every node in `nodes`, one for all consumers of a value.
+void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes, DynamicScale scale);
+// True when the rows of input 0 are what the node multiplies: MatMul, and Gemm as it lies.
+bool MultipliesRows(const Node& node);
 
 }  // namespace halftone
 

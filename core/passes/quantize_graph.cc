@@ -19,6 +19,9 @@ namespace {
 // Symmetric weights of which 255 * w * 2 fits into 16 bits.
 constexpr int32_t kReducedLimit = 63;
 
+// The first opset whose QuantizeLinear has i16 and u16.
+constexpr int kOpsetOf16Bits = 21;
+
 // Operators beside the multiply-accumulate ones whose constants are worth half width, or, where
 // they select rows of a table, 8 bits with a scale for each row.
 struct StoredWeights {
@@ -184,6 +187,20 @@ NodeSet Int8Nodes(const std::vector<NodeChoice>& choices) {
   return out;
 }
 
+void InsertDynamicScales(Graph& graph, const QuantSpec& spec,
+                         const std::vector<NodeChoice>& choices, const NodeSet& int8) {
+  const bool per_token = spec.activations == ActivationMode::kDynamicPerToken;
+  if (!per_token && spec.activations != ActivationMode::kDynamic) return;
+  std::vector<Node*> tensors, rows;
+  for (const NodeChoice& c : choices) {
+    if (!int8.contains(c.node)) continue;
+    // A convolution sums over many pixels: there are no rows that one scale could be taken out of.
+    (per_token && MultipliesRows(*c.node) ? rows : tensors).push_back(c.node);
+  }
+  InsertDynamic(graph, tensors, DynamicScale::kPerTensor);
+  InsertDynamic(graph, rows, DynamicScale::kPerRow);
+}
+
 absl::Status NothingToQuantize(const QuantSpec& spec, const std::vector<NodeChoice>& choices) {
   std::map<std::string, int> reasons;
   for (const NodeChoice& c : choices) ++reasons[absl::StrCat(c.node->op(), ": ", c.reason)];
@@ -235,7 +252,9 @@ absl::Status TakeBackMeanError(Graph& graph, const NodeChoice& choice, WeightNar
 absl::Status PrepareForQuantization(Graph& graph, const QuantSpec& spec) {
   if (IsInteger(spec.weights) || UsesType(spec, WeightType::kBF16)) {
     const bool grouped = std::holds_alternative<PerGroup>(spec.granularity);
-    HT_RETURN_IF_ERROR(RaiseOpset(graph, RequiredOpset(spec.weights, grouped)));
+    const int activations = BitsOf(spec.activation_type) > 8 ? kOpsetOf16Bits : 0;
+    HT_RETURN_IF_ERROR(
+        RaiseOpset(graph, std::max(activations, RequiredOpset(spec.weights, grouped))));
   }
   graph.RemoveUnused();  // so that nothing disappears while choices point at it
   return graph.SortTopologically();
@@ -273,14 +292,10 @@ absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantS
     plan = PlanActivations(graph, int8, options.ranges);
   }
   SetOutputs(choices, plan);
-  if (spec.activations == ActivationMode::kStatic) InsertStatic(graph, plan, *options.ranges);
-  if (spec.activations == ActivationMode::kDynamic) {
-    std::vector<Node*> nodes;
-    for (const NodeChoice& c : choices) {
-      if (int8.contains(c.node)) nodes.push_back(c.node);
-    }
-    InsertDynamic(graph, nodes);
+  if (spec.activations == ActivationMode::kStatic) {
+    InsertStatic(graph, plan, *options.ranges, spec.activation_type);
   }
+  InsertDynamicScales(graph, spec, choices, int8);
   WeightNarrower narrower(graph, options.narrow);
   for (NodeChoice& c : choices) {
     if (c.format.type == WeightType::kF32) continue;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
 
 namespace halftone {
@@ -415,8 +416,6 @@ absl::Status ValidateActivations(const QuantSpec& s) {
   if (s.scheme == QuantScheme::kAffine && !IsWeightOnly(s)) {
     return NotYet(s, "affine weights are available for weight-only; use symmetric");
   }
-  if (s.activations == ActivationMode::kDynamicPerToken) return NotYet(s, "dynamic-per-token");
-  if (s.activation_type != ActivationType::kU8) return NotYet(s, "activations other than uint8");
   return absl::OkStatus();
 }
 
@@ -442,7 +441,13 @@ QuantSpec DefaultsOf(WeightType type) {
 }
 bool IsInteger(WeightType type) { return type >= WeightType::kI16; }
 int BitsOf(WeightType type) { return RowOf(type).bits; }
+int BitsOf(ActivationType type) {
+  return type == ActivationType::kU16 || type == ActivationType::kI16 ? 16 : 8;
+}
 absl::string_view Name(WeightType type) { return RowOf(type).text; }
+absl::string_view Name(ActivationType type) {
+  return absl::StripPrefix(WordFor(kActivationTypes, type), "act=");
+}
 absl::string_view Name(Technique technique) { return RowOf(technique).text; }
 absl::string_view Name(Level level) { return WordFor(kLevels, level); }
 
@@ -468,7 +473,8 @@ bool UsesSamples(const QuantSpec& spec) {
 }
 
 bool UsesIntegerArithmetic(const QuantSpec& spec) {
-  return IsInteger(spec.weights) && spec.activations != ActivationMode::kWeightOnly;
+  return IsInteger(spec.weights) && spec.activations != ActivationMode::kWeightOnly &&
+         BitsOf(spec.activation_type) == 8;
 }
 
 absl::StatusOr<QuantSpec> QuantSpec::Parse(absl::string_view text) {

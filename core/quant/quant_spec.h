@@ -111,7 +111,9 @@ struct QuantSpec {
 QuantSpec DefaultsOf(WeightType type);
 bool IsInteger(WeightType type);  // kI16 … kBinary
 int BitsOf(WeightType type);      // of one stored weight
+int BitsOf(ActivationType type);
 absl::string_view Name(WeightType type);
+absl::string_view Name(ActivationType type);  // "uint8"
 absl::string_view Name(Technique technique);
 absl::string_view Name(Level level);
 // True when the spec's level, or its switches against the level, ask for the technique.
@@ -121,7 +123,8 @@ bool UsesType(const QuantSpec& spec, WeightType type);
 
 // True when the bytes of a variant depend on samples: static, and techniques that look at data.
 bool UsesSamples(const QuantSpec& spec);
-// Static or dynamic: products of integers, whose safe range depends on the CPU.
+// Static or dynamic with 8-bit activations: products of integers, whose safe range depends on the
+// CPU.
 bool UsesIntegerArithmetic(const QuantSpec& spec);
 
 // The precision that a node gets under the spec: node override, else operator override, else

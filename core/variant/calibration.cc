@@ -70,8 +70,7 @@ absl::StatusOr<int64_t> ReadProgress(absl::string_view bytes, CalibrationMethod 
 
 CalibrationChoice ChoiceFor(const QuantSpec& spec) {
   CalibrationChoice choice{.method = spec.calibration, .percentile = spec.percentile};
-  const bool wide =
-      spec.activation_type == ActivationType::kU16 || spec.activation_type == ActivationType::kI16;
+  const bool wide = BitsOf(spec.activation_type) > 8;
   const bool by_levels = spec.calibration == CalibrationMethod::kEntropy ||
                          spec.calibration == CalibrationMethod::kMse;
   if (wide && by_levels) choice.method = CalibrationMethod::kMinMax;

@@ -26,6 +26,10 @@ std::string PrecisionText(const NodeChoice& choice, const QuantSpec& spec,
       break;
   }
   if (UsesIntegerArithmetic(spec)) return std::string(Name(type));
+  if (spec.activations == ActivationMode::kStatic) {
+    return absl::StrCat(Name(type), " weights, ", Name(spec.activation_type),
+                        " activations, f32 compute");
+  }
   const std::string groups =
       format.group_size > 0 ? absl::StrCat(" in groups of ", format.group_size) : "";
   return absl::StrCat(Name(type), " weights", groups, ", f32 compute");
@@ -93,6 +97,12 @@ std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& feat
     notes.push_back(
         "no VNNI on this CPU: weights use 7 bits ([-63, 63]), because its int8 arithmetic sums "
         "pairs of products in 16 bits");
+  }
+  if (IsInteger(spec.weights) && BitsOf(spec.activation_type) > 8) {
+    notes.push_back(absl::StrCat(Name(spec.activation_type),
+                                 " activations are computed in f32 on values that are rounded to "
+                                 "16 bits: this is as exact as "
+                                 "asked for and not faster than fp32"));
   }
   if (spec.weights == WeightType::kBF16 && !features.bf16) {
     notes.push_back(

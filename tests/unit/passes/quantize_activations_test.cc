@@ -203,7 +203,7 @@ TEST(InsertStatic, TiedValuesGetTheUnionOfTheirRanges) {
   m.Output(z);
   const ActivationPlan plan = {.values = {{y, 0}, {a, 0}},
                                .reads = {{z->producer(), 0}, {y->producer(), 0}}};
-  InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"y", {0, 254}}});
+  InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"y", {0, 254}}}, ActivationType::kU8);
   HT_ASSERT_OK(m.graph().SortTopologically());
   HT_ASSERT_OK(m.graph().Verify());
   for (const std::string name : {"a", "y"}) {
@@ -214,6 +214,36 @@ TEST(InsertStatic, TiedValuesGetTheUnionOfTheirRanges) {
   EXPECT_EQ(y->producer()->input(0)->name(), "a_dequantized");
 }
 
+struct TypeCase {
+  ActivationType type;
+  DataType stored;
+  float scale, zero_point;  // of the range [-1, 3]
+};
+class InsertStaticTypes : public ::testing::TestWithParam<TypeCase> {};
+
+TEST_P(InsertStaticTypes, UnsignedIsAffineAndSignedIsSymmetric) {
+  const TypeCase& c = GetParam();
+  GraphMaker m;
+  Value* x = m.Input("x", {1, 3, 4, 4});
+  Value* y = m.Conv("y", x, 3, 4);
+  m.Output(y);
+  const ActivationPlan plan = {.values = {{x, 0}}, .reads = {{y->producer(), 0}}};
+  InsertStatic(m.graph(), plan, {{"x", {-1, 3}}}, c.type);
+  HT_ASSERT_OK(m.graph().Verify());
+  EXPECT_EQ(m.graph().FindValue("x_quantized")->type().type, c.stored);
+  EXPECT_FLOAT_EQ(m.graph().FindValue("x_scale")->constant().data<float>()[0], c.scale);
+  const Tensor& zero_point = m.graph().FindValue("x_zero_point")->constant();
+  EXPECT_EQ(zero_point.type(), c.stored);
+  EXPECT_EQ(Convert(zero_point, DataType::kF32)->data<float>()[0], c.zero_point);
+}
+INSTANTIATE_TEST_SUITE_P(
+    All, InsertStaticTypes,
+    ::testing::Values(TypeCase{ActivationType::kU8, DataType::kU8, 4.0f / 255, 64},
+                      TypeCase{ActivationType::kI8, DataType::kI8, 3.0f / 127, 0},
+                      TypeCase{ActivationType::kU16, DataType::kU16, 4.0f / 65535, 16384},
+                      TypeCase{ActivationType::kI16, DataType::kI16, 3.0f / 32767, 0}),
+    [](const auto& info) { return std::string(Name(info.param.type)); });
+
 TEST(InsertDynamic, ConsumersOfOneValueShareItsQuantization) {
   GraphMaker m;
   Value* x = m.Input("x", {1, 3, 4, 4});
@@ -221,7 +251,7 @@ TEST(InsertDynamic, ConsumersOfOneValueShareItsQuantization) {
   Value* b = m.Conv("b", x, 3, 4);
   m.Output(a);
   m.Output(b);
-  InsertDynamic(m.graph(), {a->producer(), b->producer()});
+  InsertDynamic(m.graph(), {a->producer(), b->producer()}, DynamicScale::kPerTensor);
   HT_ASSERT_OK(m.graph().SortTopologically());
   HT_ASSERT_OK(m.graph().Verify());
   EXPECT_EQ(a->producer()->input(0), b->producer()->input(0));

@@ -68,10 +68,39 @@ INSTANTIATE_TEST_SUITE_P(All, QuantizeGraphPrecision,
                          ::testing::Values(PrecisionCase{"fp16", 65}, PrecisionCase{"bf16", 48},
                                            PrecisionCase{"int8/per-tensor/static", 30},
                                            PrecisionCase{"int8/per-channel/static", 30},
+                                           PrecisionCase{"int8/static/act=int8", 28},
+                                           // What is left is the error of the weights.
+                                           PrecisionCase{"int8/static/act=int16", 36},
+                                           PrecisionCase{"int8/static/act=uint16", 36},
                                            PrecisionCase{"int8/per-channel/dynamic", 30},
+                                           PrecisionCase{"int8/per-channel/dynamic-per-token", 30},
                                            PrecisionCase{"int8/per-channel/weight-only", 36},
                                            PrecisionCase{"int8/per-tensor/weight-only/affine",
                                                          34}));
+
+TEST(QuantizeGraph, PerTokenScalesAreForProductsOfRows) {
+  Graph graph = SmallNet();
+  HT_ASSERT_OK(QuantizeGraph(graph, Spec("int8/dynamic-per-token"), {}));
+  const Node* conv = graph.FindValue("c1")->producer();
+  EXPECT_EQ(conv->input(0)->producer()->op(), "DequantizeLinear");
+  EXPECT_EQ(Count(graph, "DynamicQuantizeLinear"), 1);
+  const Node* gemm = graph.FindValue("y")->producer();
+  EXPECT_EQ(gemm->input(0)->producer()->op(), "DequantizeRows");
+  EXPECT_EQ(Count(graph, "DynamicQuantizeRows"), 1);
+  EXPECT_EQ(Concrete(graph.FindValue("flat_scale")->type().shape), Shape({1, 1}));
+  EXPECT_EQ(graph.opset("halftone"), 1);
+}
+
+// Rows of a transposed operand are not what the product sums over.
+TEST(QuantizeGraph, PerTokenScalesLeaveTransposedRowsAlone) {
+  GraphMaker m;
+  Value* x = m.Input("x", {16, 4});
+  Value* w = m.Constant("w", RandomTensor({16, 8}, 1));
+  m.Output(m.Node("Gemm", "y", {x, w}, {4, 8}, {{"transA", int64_t{1}}}));
+  HT_ASSERT_OK(QuantizeGraph(m.graph(), Spec("int8/dynamic-per-token"), {}));
+  EXPECT_EQ(Count(m.graph(), "DynamicQuantizeLinear"), 1);
+  EXPECT_EQ(Count(m.graph(), "DynamicQuantizeRows"), 0);
+}
 
 TEST(QuantizeGraph, StaticHasOneQuantizeDequantizePairPerActivation) {
   Graph graph = SmallNet();

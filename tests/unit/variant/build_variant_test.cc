@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "absl/log/check.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/base/status_macros.h"
@@ -264,6 +266,58 @@ TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
   }
 }
 
+// As ClassifierNet, in f64.
+Graph DoubleNet() {
+  Graph g("doubles");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF64, Dims{Dim("batch"), 12}});
+  const auto weights = [&](const std::string& name, const Shape& shape, int seed) {
+    return g.AddConstant(name, Convert(RandomTensor(shape, seed), DataType::kF64).value());
+  };
+  Value* h = g.AddNode({.op = "MatMul",
+                        .name = "m",
+                        .inputs = {x, weights("w1", {12, 32}, 1)},
+                        .outputs = {"h"}})
+                 ->output(0);
+  Value* r = g.AddNode({.op = "Relu", .name = "r", .inputs = {h}, .outputs = {"a"}})->output(0);
+  g.AddOutput(
+      g.AddNode(
+           {.op = "Gemm", .name = "f", .inputs = {r, weights("w2", {32, 10}, 2)}, .outputs = {"y"}})
+          ->output(0));
+  CHECK_OK(InferShapes(g));
+  return g;
+}
+
+TEST(BuildVariant, ComputesFp64ModelsInFp32AndSaysSo) {
+  const Graph doubles = DoubleNet();
+  SampleSet samples{.name = "real", .digest = "d"};
+  for (int i = 0; i < 6; ++i) {
+    samples.samples.push_back({Convert(RandomTensor({2, 12}, 50 + i), DataType::kF64).value()});
+  }
+  for (const char* spec : {"int8/static", "int8/dynamic", "int4", "fp16"}) {
+    HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
+                            BuildVariant(doubles, Spec(spec), {.samples = &samples}));
+    EXPECT_THAT(built.report.warnings, Contains(StartsWith("fp64 model computed in fp32"))) << spec;
+    ASSERT_EQ(built.report.layers.size(), 2u);
+    for (const LayerReport& layer : built.report.layers) EXPECT_EQ(layer.reason, "") << spec;
+    EXPECT_GT(built.report.sqnr_db, 15) << spec;
+    EXPECT_LT(built.report.sqnr_db, kMaxSqnrDb) << spec << ": nothing was compared";
+    HT_ASSERT_OK_AND_ASSIGN(const Signature signature, SignatureOf(built.graph));
+    EXPECT_EQ(signature.inputs[0].type, DataType::kF64);
+    EXPECT_EQ(signature.outputs[0].type, DataType::kF64);
+    EXPECT_EQ(signature.outputs[0].name, "y");
+    HT_ASSERT_OK_AND_ASSIGN(const auto want, EvaluateGraph(doubles, samples.samples[0]));
+    HT_ASSERT_OK_AND_ASSIGN(const auto got, EvaluateGraph(built.graph, samples.samples[0]));
+    ErrorStats stats;
+    stats.Add(Convert(want[0], DataType::kF32)->data<float>(),
+              Convert(got[0], DataType::kF32)->data<float>());
+    EXPECT_GT(stats.sqnr_db(), 15) << spec;
+  }
+  HT_ASSERT_OK_AND_ASSIGN(const PlanReport plan, PlanVariant(doubles, Spec("int8"), kVnni, false));
+  EXPECT_THAT(plan.risks, Contains(StartsWith("fp64 model computed in fp32")));
+  EXPECT_EQ(plan.layers.size(), 2u);
+}
+
 TEST(PlanVariant, NamesRisksAndWhatIsNotAvailable) {
   const Graph fp32 = ClassifierNet();
   HT_ASSERT_OK_AND_ASSIGN(const PlanReport risky, PlanVariant(fp32, Spec("int8"), kNoVnni, false));
@@ -271,8 +325,41 @@ TEST(PlanVariant, NamesRisksAndWhatIsNotAvailable) {
   EXPECT_THAT(risky.risks, Contains(HasSubstr("no VNNI")));
   EXPECT_THAT(risky.risks, Contains(HasSubstr("no calibration samples")));
   HT_ASSERT_OK_AND_ASSIGN(const PlanReport wide,
-                          PlanVariant(fp32, Spec("int8/static/act=uint16"), kVnni, true));
-  EXPECT_THAT(wide.unsupported, ElementsAre(HasSubstr("other than uint8")));
+                          PlanVariant(fp32, Spec("int8/static/affine"), kVnni, true));
+  EXPECT_THAT(wide.unsupported, ElementsAre(HasSubstr("affine")));
+}
+
+TEST(BuildVariant, SaysThatSixteenBitActivationsAreComputedInFloat) {
+  const Graph fp32 = ClassifierNet();
+  const SampleSet samples = RealSamples(4);
+  for (const auto& [spec, precision, float_note] :
+       {std::tuple{"int8/static/act=int8", "int8", false},
+        std::tuple{"int8/static/act=int16", "int8 weights, int16 activations, f32 compute", true},
+        std::tuple{"int8/static/act=uint16", "int8 weights, uint16 activations, f32 compute",
+                   true}}) {
+    // Without VNNI, 8-bit products want narrower weights; float arithmetic does not.
+    HT_ASSERT_OK_AND_ASSIGN(
+        const BuiltVariant built,
+        BuildVariant(fp32, Spec(spec),
+                     {.features = kNoVnni, .samples = &samples, .runner = ReferenceRunner()}));
+    EXPECT_EQ(built.report.layers[0].precision, precision);
+    EXPECT_THAT(built.report.warnings,
+                Contains(HasSubstr(float_note ? "activations are computed in f32" : "no VNNI")));
+    EXPECT_THAT(built.report.warnings,
+                Not(Contains(HasSubstr(float_note ? "no VNNI" : "computed in f32"))));
+    EXPECT_GT(built.report.sqnr_db, 28) << spec;
+  }
+}
+
+TEST(BuildVariant, PerTokenActivationsNeedNoSamples) {
+  const Graph fp32 = ClassifierNet();
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
+                          BuildVariant(fp32, Spec("int8/dynamic-per-token"),
+                                       {.features = kVnni, .runner = ReferenceRunner()}));
+  EXPECT_EQ(built.report.spec, "int8/per-channel/dynamic-per-token");
+  EXPECT_NE(built.graph.Dump().find("DynamicQuantizeRows"), std::string::npos);
+  EXPECT_GT(built.report.sqnr_db, 30);
+  for (const LayerReport& layer : built.report.layers) EXPECT_EQ(layer.precision, "int8");
 }
 
 TEST(BuildVariant, RemembersRangesAndBuildsTheSameFromThem) {
