@@ -42,9 +42,9 @@ struct Place {
 struct LoweringOptions {
   CpuFeatures features;
   int threads = 1;
-  bool allow_bf16_compute = true;
-  bool show_outputs = false;  // see PlanOptions
-  std::string scope;          // tells apart packed weights of graphs that share a store
+  ComputeType compute = ComputeType::kAuto;  // see PlanOptions
+  bool show_outputs = false;                 // see PlanOptions
+  std::string scope;  // tells apart packed weights of graphs that share a store
 };
 
 // A piece of the graph that one rule lowers: an anchor node and neighbours that it absorbs.

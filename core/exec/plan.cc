@@ -162,7 +162,7 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   ProgramBuilder builder(std::move(concrete),
                          {.features = options.features,
                           .threads = options.threads,
-                          .allow_bf16_compute = options.allow_bf16_compute,
+                          .compute = options.compute,
                           .show_outputs = options.show_outputs},
                          weights);
   HT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, builder.Build());

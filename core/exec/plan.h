@@ -21,6 +21,7 @@
 #include "absl/types/span.h"
 #include "core/exec/cpu_features.h"
 #include "core/graph/graph.h"
+#include "core/quant/quant_spec.h"
 #include "core/tensor/tensor.h"
 
 namespace halftone {
@@ -28,8 +29,10 @@ namespace halftone {
 struct PlanOptions {
   int threads = 1;  // intra-op threads of the contexts that will run it
   int max_specializations = 8;
-  // Compute in bf16 whatever is stored as bf16, where the CPU has bf16 instructions.
-  bool allow_bf16_compute = true;
+  // kAuto: in bf16 whatever is stored as bf16. kF32: nothing in bf16. kBF16: whatever is stored as
+  // bf16 or f32. kTf32: f32 as oneDNN's math mode allows. Where the CPU has no such instructions it
+  // is f32.
+  ComputeType compute = ComputeType::kAuto;
   // For Context::Watch instead of Run: an output's memory is used again as soon as it was shown.
   bool show_outputs = false;
   // What decisions may count on: this CPU's, or less. It must have what they say.

@@ -249,6 +249,10 @@ absl::Status TakeBackMeanError(Graph& graph, const NodeChoice& choice, WeightNar
 
 }  // namespace
 
+bool IsComputeHintAlone(const QuantSpec& spec) {
+  return spec.weights == WeightType::kF32 && spec.compute != ComputeType::kAuto;
+}
+
 absl::Status PrepareForQuantization(Graph& graph, const QuantSpec& spec) {
   if (IsInteger(spec.weights) || UsesType(spec, WeightType::kBF16)) {
     const bool grouped = std::holds_alternative<PerGroup>(spec.granularity);
@@ -285,7 +289,7 @@ absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantS
   const bool any = std::any_of(choices.begin(), choices.end(), [](const NodeChoice& c) {
     return c.format.type != WeightType::kF32;
   });
-  if (!any) return NothingToQuantize(spec, choices);
+  if (!any && !IsComputeHintAlone(spec)) return NothingToQuantize(spec, choices);
   const NodeSet int8 = Int8Nodes(choices);
   ActivationPlan plan;
   if (spec.activations == ActivationMode::kStatic) {

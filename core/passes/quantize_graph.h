@@ -57,6 +57,9 @@ std::vector<NodeChoice> ChooseNodes(const Graph& graph, const QuantSpec& spec,
 // Names of the values whose ranges static int8 needs; none for other specs.
 std::vector<std::string> ValuesToCalibrate(const Graph& graph, const QuantSpec& spec);
 
+// "fp32/compute=…": the graph stays as it is.
+bool IsComputeHintAlone(const QuantSpec& spec);
+
 // Rewrites the graph and returns what happened, with weight_bytes filled in. FAILED_PRECONDITION
 // when nothing would change: the message says why node by node.
 absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantSpec& spec,

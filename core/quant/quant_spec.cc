@@ -426,7 +426,6 @@ absl::Status ValidateTechniques(const QuantSpec& s) {
                                            " is switched to what its level says anyway"));
     }
   }
-  if (s.compute != ComputeType::kAuto) return NotYet(s, "a compute type");
   return absl::OkStatus();
 }
 

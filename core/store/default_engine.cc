@@ -42,9 +42,11 @@ StoreEngine DefaultEngine(const ModelStoreOptions& options, const CpuFeatures& f
     return PlanVariant(graph, spec, features, has_samples);
   };
   engine.load = [features, threads = options.threads_per_plan](
-                    const std::string& path) -> absl::StatusOr<std::shared_ptr<const Plan>> {
+                    const std::string& path,
+                    const QuantSpec& spec) -> absl::StatusOr<std::shared_ptr<const Plan>> {
     HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(path));
-    return Plan::Create(std::move(graph), {.threads = threads, .features = features});
+    return Plan::Create(std::move(graph),
+                        {.threads = threads, .compute = spec.compute, .features = features});
   };
   engine.memory = [](const Plan& plan) { return plan.memory(); };
   engine.enter_build_lane = [threads = options.build_threads] {

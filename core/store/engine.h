@@ -35,7 +35,10 @@ struct StoreEngine {
       build;
   std::function<absl::StatusOr<PlanReport>(const Graph&, const QuantSpec&, bool has_samples)>
       predict;
-  std::function<absl::StatusOr<std::shared_ptr<const Plan>>(const std::string& onnx_path)> load;
+  // A stored file → plan, which computes as the variant's spec says.
+  std::function<absl::StatusOr<std::shared_ptr<const Plan>>(const std::string& onnx_path,
+                                                            const QuantSpec& spec)>
+      load;
   std::function<PlanMemory(const Plan&)> memory;
   // First call on the respective thread: priority, intra-op threads.
   std::function<void()> enter_build_lane;

@@ -95,7 +95,8 @@ VariantPtr ModelStore::Impl::StepLoadLane(Deferred& after) {
 void ModelStore::Impl::Load(const VariantPtr& v) {
   const auto load = [&]() -> absl::StatusOr<std::shared_ptr<const Lease>> {
     HT_RETURN_IF_ERROR(repository_->Verify(v->folder));
-    HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan, engine_.load(v->folder + "/model.onnx"));
+    HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
+                        engine_.load(v->folder + "/model.onnx", v->spec));
     return std::make_shared<const Lease>(Lease{std::move(plan)});
   };
   absl::StatusOr<std::shared_ptr<const Lease>> lease = load();

@@ -94,7 +94,10 @@ class Builder {
   Builder(const Graph& fp32, QuantSpec spec, const BuildOptions& options)
       : fp32_(fp32),
         options_(options),
-        runner_(options.runner ? options.runner : PlanRunner(options.threads, options.cancelled)) {
+        runner_(options.runner ? options.runner : PlanRunner(options.threads, options.cancelled)),
+        variant_runner_(options.runner
+                            ? options.runner
+                            : PlanRunner(options.threads, options.cancelled, spec.compute)) {
     built_.spec = std::move(spec);
   }
 
@@ -208,9 +211,11 @@ class Builder {
   // thread, as all that decides about bytes.
   absl::Status ChooseMixedPrecision() {
     const std::vector<std::string> layers = NarrowLayers();
-    const GraphRunner runner =
-        options_.runner ? options_.runner : PlanRunner(1, options_.cancelled);
-    HT_ASSIGN_OR_RETURN(RunnableGraph reference, runner(fp32_.Clone()));
+    const auto on_one_thread = [&](ComputeType compute) {
+      return options_.runner ? options_.runner : PlanRunner(1, options_.cancelled, compute);
+    };
+    const GraphRunner runner = on_one_thread(built_.spec.compute);
+    HT_ASSIGN_OR_RETURN(RunnableGraph reference, on_one_thread(ComputeType::kAuto)(fp32_.Clone()));
     reference = Remembering(std::move(reference));
     const QualityTarget target = TargetFor(built_.spec.weights);
     WeightType wide_type = WeightType::kF32;
@@ -253,7 +258,7 @@ class Builder {
     const auto attempt = [&](const std::vector<std::string>& floats) -> absl::StatusOr<SpeedTrial> {
       HT_RETURN_IF_ERROR(Tell("search", 0.5, 0.5, 0, 1));
       HT_ASSIGN_OR_RETURN(const Graph graph, QuantizedWith(floats, WeightType::kF32));
-      HT_ASSIGN_OR_RETURN(const RunnableGraph variant, runner_(graph.Clone()));
+      HT_ASSIGN_OR_RETURN(const RunnableGraph variant, variant_runner_(graph.Clone()));
       HT_ASSIGN_OR_RETURN(const Latencies total, MeasureLatency(reference, variant, request));
       HT_ASSIGN_OR_RETURN(auto times,
                           MeasureLayerTimes({fp32_, reference}, {graph, variant}, layers, request));
@@ -321,7 +326,7 @@ class Builder {
                        works.message(), "); upload calibration samples"));
       return absl::OkStatus();
     }
-    HT_ASSIGN_OR_RETURN(const RunnableGraph variant, runner_(built_.graph.Clone()));
+    HT_ASSIGN_OR_RETURN(const RunnableGraph variant, variant_runner_(built_.graph.Clone()));
     HT_RETURN_IF_ERROR(Tell("compile", 0.5, 0.55, 2, 2));
     VariantReport& r = built_.report;
     HT_ASSIGN_OR_RETURN(comparison_, CompareOutputs(fp32_, reference, variant, *samples_, count_,
@@ -363,7 +368,7 @@ class Builder {
     for (const NodeChoice& c : choices_) names.push_back(c.output);
     HT_ASSIGN_OR_RETURN(
         const auto sqnr,
-        CompareLayers(fp32_, built_.graph, names, runner_, *samples_,
+        CompareLayers({fp32_, runner_}, {built_.graph, variant_runner_}, names, *samples_,
                       std::min(count_, kMaxLayerSamples), Teller("compare", 0.75, 0.9)));
     for (size_t i = 0; i < choices_.size(); ++i) {
       const auto it = sqnr.find(choices_[i].output);
@@ -456,7 +461,7 @@ class Builder {
 
   const Graph& fp32_;
   const BuildOptions& options_;
-  const GraphRunner runner_;
+  const GraphRunner runner_, variant_runner_;
   QuantizationSource source_;
   std::unique_ptr<QuantizationInputs> inputs_;
   SampleSet generated_;
@@ -541,7 +546,9 @@ absl::StatusOr<PlanReport> PlanVariant(const Graph& graph, const QuantSpec& spec
   if (resolved.policy == Policy::kSpeed) {
     report.risks.push_back("policy speed: the build measures which layers stay f32");
   }
-  if (once.empty()) report.risks.push_back("nothing would be quantized: the build will fail");
+  if (once.empty() && !IsComputeHintAlone(resolved)) {
+    report.risks.push_back("nothing would be quantized: the build will fail");
+  }
   return report;
 }
 

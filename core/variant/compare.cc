@@ -66,13 +66,15 @@ absl::StatusOr<Comparison> CompareOutputs(const Graph& fp32, const RunnableGraph
   return out;
 }
 
-absl::StatusOr<std::map<std::string, double>> CompareLayers(const Graph& fp32, const Graph& variant,
+absl::StatusOr<std::map<std::string, double>> CompareLayers(const GraphToRun& fp32,
+                                                            const GraphToRun& variant,
                                                             const std::vector<std::string>& names,
-                                                            const GraphRunner& runner,
                                                             const Samples& samples, int count,
                                                             const StepFn& step) {
-  HT_ASSIGN_OR_RETURN(const ObservedGraph reference, ObservedGraph::Create(fp32, names, runner));
-  HT_ASSIGN_OR_RETURN(const ObservedGraph narrow, ObservedGraph::Create(variant, names, runner));
+  HT_ASSIGN_OR_RETURN(const ObservedGraph reference,
+                      ObservedGraph::Create(fp32.graph, names, fp32.runner));
+  HT_ASSIGN_OR_RETURN(const ObservedGraph narrow,
+                      ObservedGraph::Create(variant.graph, names, variant.runner));
   std::map<std::string, ErrorStats> stats;
   for (int i = 0; i < count; ++i) {
     HT_ASSIGN_OR_RETURN(const auto want, reference.Run(samples[i]));

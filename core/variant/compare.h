@@ -35,10 +35,15 @@ absl::StatusOr<Comparison> CompareOutputs(const Graph& fp32, const RunnableGraph
                                           const RunnableGraph& variant, const Samples& samples,
                                           int count, const StepFn& step);
 
+// A graph and what runs it.
+struct GraphToRun {
+  const Graph& graph;
+  const GraphRunner& runner;
+};
 // SQNR of the named values that both graphs have, over the first `count` samples.
-absl::StatusOr<std::map<std::string, double>> CompareLayers(const Graph& fp32, const Graph& variant,
+absl::StatusOr<std::map<std::string, double>> CompareLayers(const GraphToRun& fp32,
+                                                            const GraphToRun& variant,
                                                             const std::vector<std::string>& names,
-                                                            const GraphRunner& runner,
                                                             const Samples& samples, int count,
                                                             const StepFn& step);
 

@@ -17,13 +17,13 @@ std::function<absl::Status()> StopWhen(std::function<bool()> cancelled) {
 
 }  // namespace
 
-GraphRunner PlanRunner(int threads, std::function<bool()> cancelled) {
+GraphRunner PlanRunner(int threads, std::function<bool()> cancelled, ComputeType compute) {
   const auto stop = StopWhen(std::move(cancelled));
-  return [threads, stop](Graph graph) -> absl::StatusOr<RunnableGraph> {
+  return [threads, stop, compute](Graph graph) -> absl::StatusOr<RunnableGraph> {
     SetIntraOpThreads(threads);
     // Inputs of few shapes come here; what is measured is one specialisation.
     HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
-                        Plan::Create(std::move(graph), {.threads = threads}));
+                        Plan::Create(std::move(graph), {.threads = threads, .compute = compute}));
     auto context = std::make_shared<Context>(plan);
     return RunnableGraph{
         .run = [context,

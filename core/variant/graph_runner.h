@@ -11,6 +11,7 @@
 #include "absl/types/span.h"
 #include "core/exec/plan.h"
 #include "core/graph/graph.h"
+#include "core/quant/quant_spec.h"
 #include "core/tensor/tensor.h"
 
 namespace halftone {
@@ -36,7 +37,8 @@ using GraphWatcher = std::function<absl::StatusOr<WatchableGraph>(Graph)>;
 
 // Plan and Context. Sets the intra-op threads of the thread that calls it. A run ends with
 // CANCELLED once `cancelled`, if given, says so.
-GraphRunner PlanRunner(int threads, std::function<bool()> cancelled = nullptr);
+GraphRunner PlanRunner(int threads, std::function<bool()> cancelled = nullptr,
+                       ComputeType compute = ComputeType::kAuto);
 // The same for watching: memory for what a run needs at a time, however many outputs there are.
 GraphWatcher PlanWatcher(int threads, std::function<bool()> cancelled = nullptr);
 // Shows what a runner returns: holds all outputs of a run at once.

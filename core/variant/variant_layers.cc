@@ -17,11 +17,14 @@ std::string PrecisionText(const NodeChoice& choice, const QuantSpec& spec,
   }
   switch (type) {
     case WeightType::kF32:
-      return "f32";
+      return choice.weight_input >= 0 && features.bf16 && spec.compute == ComputeType::kBF16
+                 ? "f32 weights, bf16 compute"
+                 : "f32";
     case WeightType::kF16:
       return "f16 weights, f32 compute";
     case WeightType::kBF16:
-      return features.bf16 ? "bf16" : "bf16 weights, f32 compute";
+      return features.bf16 && spec.compute != ComputeType::kF32 ? "bf16"
+                                                                : "bf16 weights, f32 compute";
     default:
       break;
   }
@@ -108,6 +111,16 @@ std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& feat
     notes.push_back(
         "no bf16 instructions on this CPU: weights are stored as bf16, the arithmetic "
         "is f32");
+  }
+  if (spec.compute == ComputeType::kBF16 && !features.bf16) {
+    notes.push_back(
+        "compute=bf16 has no effect: there are no bf16 instructions on this CPU, the arithmetic is "
+        "f32");
+  }
+  if (spec.compute == ComputeType::kTf32) {
+    notes.push_back(
+        "compute=tf32 has no effect: no CPU that oneDNN 3.7 knows has tf32 instructions, the "
+        "arithmetic is f32");
   }
   if (spec.weights == WeightType::kF16 && !features.f16) {
     notes.push_back(

@@ -36,6 +36,7 @@ class TailBuilder {
 
   absl::StatusOr<FusedTail> Build(size_t tail_ops) {
     out_.attr = BaseAttributes();
+    SetMathMode();
     out_.tail_ops = tail_ops;
     if (tail_ops > 0 && match_.tail[tail_ops - 1].kind == TailOp::Kind::kQuantize) {
       out_.destination = match_.tail[tail_ops - 1].quant.type;
@@ -60,6 +61,13 @@ class TailBuilder {
   }
 
  private:
+  void SetMathMode() {
+    if (request_.mode != ComputeMode::kF32) return;
+    const ComputeType compute = builder_.options().compute;
+    if (compute == ComputeType::kTf32) out_.attr.set_fpmath_mode(dnnl::fpmath_mode::tf32);
+    if (compute == ComputeType::kBF16) out_.attr.set_fpmath_mode(dnnl::fpmath_mode::bf16);
+  }
+
   absl::Status AddBias(size_t tail_ops) {
     const Value* source = match_.bias;
     if (source == nullptr && tail_ops > 0 && match_.tail[0].kind == TailOp::Kind::kBias) {
@@ -229,9 +237,12 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
   const WeightForm form = match.weights ? match.weights->form : WeightForm::kF32;
   switch (form) {
     case WeightForm::kF32:
-      return ComputeMode::kF32;
+      // oneDNN's math mode alone changes nothing on CPUs with AVX512-BF16 (3.7.2).
+      return match.weights && options.features.bf16 && options.compute == ComputeType::kBF16
+                 ? ComputeMode::kBF16
+                 : ComputeMode::kF32;
     case WeightForm::kBF16:
-      if (options.features.bf16 && options.allow_bf16_compute) return ComputeMode::kBF16;
+      if (options.features.bf16 && options.compute != ComputeType::kF32) return ComputeMode::kBF16;
       return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
     case WeightForm::kF16:
       return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
@@ -246,6 +257,11 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
       return ComputeMode::kInt8;
   }
   return ComputeMode::kF32;
+}
+
+ComputeMode FloatMode(const ComputeMatch& match) {
+  const bool wide = !match.weights || match.weights->form == WeightForm::kF32;
+  return wide ? ComputeMode::kF32 : ComputeMode::kWidened;
 }
 
 std::string PrecisionName(ComputeMode mode, const ComputeMatch& match) {

@@ -17,7 +17,7 @@ namespace halftone {
 // How the multiply-accumulate itself computes.
 enum class ComputeMode : uint8_t {
   kF32,          // f32 · f32
-  kBF16,         // bf16 · bf16 → f32, native
+  kBF16,         // bf16 · bf16 → f32, native; weights stored as bf16 or f32
   kHalfWeights,  // f32 · f16 or bf16 weights as the primitive's own input (matmul)
   kWidened,      // f32 · weights stored as f16, bf16 or integers and widened before each run
   kInt8,         // u8 or i8 · i8 → i32, native
@@ -30,6 +30,8 @@ bool MaySaturate(const ComputeMatch& match, const CpuFeatures& features);
 // model asks for them (e.g. saturation without VNNI).
 ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,
                        bool half_weights_native, std::string* reason);
+// Float arithmetic, whatever the weights are stored as.
+ComputeMode FloatMode(const ComputeMatch& match);
 // "u8s8", "f16 weights, f32 compute", …
 std::string PrecisionName(ComputeMode mode, const ComputeMatch& match);
 // "int4 weights, f32 compute". Requires: the form kCodes.

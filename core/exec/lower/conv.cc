@@ -137,7 +137,7 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
   absl::StatusOr<ComputePrimitive> c = Choose<Desc>(b, m, *shape, mode, transposed);
   if (!c.ok() && (mode == ComputeMode::kInt8 || mode == ComputeMode::kBF16)) {
     why = std::string(c.status().message());
-    mode = ComputeMode::kWidened;
+    mode = FloatMode(m);
     c = Choose<Desc>(b, m, *shape, mode, transposed);
   }
   if (!c.ok()) {

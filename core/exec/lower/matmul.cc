@@ -55,7 +55,12 @@ std::optional<Dense> ReadDense(const ProgramBuilder& b, const ComputeMatch& m,
   return d;
 }
 
+// What the primitive reads, and what the constant is before it is packed for that.
 DataType WeightType(const ComputeMatch& m, ComputeMode mode) {
+  if (mode == ComputeMode::kBF16) return DataType::kBF16;
+  return mode == ComputeMode::kWidened ? DataType::kF32 : m.weights->constant->constant().type();
+}
+DataType PlainType(const ComputeMatch& m, ComputeMode mode) {
   return mode == ComputeMode::kWidened ? DataType::kF32 : m.weights->constant->constant().type();
 }
 
@@ -223,7 +228,7 @@ absl::StatusOr<std::shared_ptr<const PackedRows>> PackDense(ProgramBuilder& b,
 // The weights for k from `begin` on, in the layout `wanted`.
 absl::StatusOr<WeightBuffer> PackPart(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
                                       ComputeMode mode, int64_t begin, const memory::desc& wanted) {
-  const memory::desc whole = PlainWeights(d, WeightType(m, mode), /*inner_product=*/false);
+  const memory::desc whole = PlainWeights(d, PlainType(m, mode), /*inner_product=*/false);
   return PackWeights(b, *m.weights, mode == ComputeMode::kWidened,
                      whole.submemory_desc(wanted.get_dims(), {begin, 0}), wanted,
                      absl::StrCat("mm@", begin));
@@ -240,7 +245,7 @@ absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m
       return PackPart(b, m, d, mode, c.primitive.source_begin, c.primitive.weights);
     }
     return PackWeights(b, *m.weights, mode == ComputeMode::kWidened,
-                       PlainWeights(d, WeightType(m, mode), c.inner_product), c.primitive.weights,
+                       PlainWeights(d, PlainType(m, mode), c.inner_product), c.primitive.weights,
                        c.inner_product ? "ip" : "mm");
   }
   HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, d));
@@ -343,7 +348,7 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   absl::StatusOr<Candidate> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
   if (!c.ok() && mode != ComputeMode::kF32 && mode != ComputeMode::kWidened) {
     why = std::string(c.status().message());
-    mode = ComputeMode::kWidened;
+    mode = FloatMode(m);
     c = Choose(b, m, *dense, mode, {});
   }
   if (!c.ok()) {
@@ -436,7 +441,7 @@ absl::StatusOr<bool> LowerRowMatMul(ProgramBuilder& b, const Unit& unit, std::st
     return false;
   }
   HT_ASSIGN_OR_RETURN(const WeightBuffer weights,
-                      PackWeights(b, *m.weights, ComputeMode::kInt8,
+                      PackWeights(b, *m.weights, /*narrow=*/false,
                                   PlainWeights(*d, DataType::kI8, c->inner_product),
                                   c->primitive.weights, c->inner_product ? "ip" : "mm"));
   HT_ASSIGN_OR_RETURN(const BufferId codes,

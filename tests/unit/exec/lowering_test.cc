@@ -2,6 +2,7 @@
 // evaluation of the same graph.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -376,6 +377,58 @@ TEST(MatMulLowering, SiluBehindPackedIntegers) {
   g.AddOutput(Apply(g, "Mul", {y, Apply(g, "Sigmoid", {y})}));
   const Outcome o = Compare(std::move(g), {RandomF32({2, 64}, 1, -2, 2)}, kAccumulate);
   EXPECT_LE(o.disagreement, 1) << Steps(o);
+}
+
+// The largest error, relative to the largest number.
+double RelativeError(const Tensor& got, const Tensor& want) {
+  double error = 0, largest = 0;
+  for (int64_t i = 0; i < want.num_elements(); ++i) {
+    const double w = want.data<float>()[i];
+    error = std::max(error, std::abs(got.data<float>()[i] - w));
+    largest = std::max(largest, std::abs(w));
+  }
+  return error / largest;
+}
+
+TEST(ComputeHint, DecidesAboutBf16WhereTheCpuHasIt) {
+  for (const bool conv : {false, true}) {
+    for (const bool stored_bf16 : {false, true}) {
+      Graph g = NewGraph();
+      const Shape x_shape = conv ? Shape{1, 32, 9, 9} : Shape{24, 96};
+      const Shape w_shape = conv ? Shape{40, 32, 3, 3} : Shape{96, 40};
+      Value* x = g.AddInput("x", F32(StaticDims(x_shape)));
+      Tensor weights = RandomF32(w_shape, 2);
+      Value* w = nullptr;
+      if (stored_bf16) {
+        w = Apply(g, "Cast", {g.AddConstant("w", *Convert(weights, DataType::kBF16))},
+                  {{"to", int64_t{1}}});
+      } else {
+        w = g.AddConstant("w", weights);
+      }
+      Value* y = Apply(g, conv ? "Conv" : "MatMul", {x, w});
+      if (!conv) y = Apply(g, "Add", {y, g.AddConstant("b", RandomF32({40}, 3))});
+      g.AddOutput(Apply(g, "Relu", {y}));
+      HT_ASSERT_OK(InferShapes(g, {.fold_elements = 0}));
+      const std::vector<Tensor> inputs = {RandomF32(x_shape, 1, -2, 2)};
+      HT_ASSERT_OK_AND_ASSIGN(const auto want, EvaluateGraph(g, inputs));
+      for (const ComputeType compute :
+           {ComputeType::kAuto, ComputeType::kF32, ComputeType::kTf32, ComputeType::kBF16}) {
+        const bool bf16 =
+            DetectCpuFeatures().bf16 &&
+            (compute == ComputeType::kBF16 || (stored_bf16 && compute != ComputeType::kF32));
+        HT_ASSERT_OK_AND_ASSIGN(const auto plan, Plan::Create(g.Clone(), {.compute = compute}));
+        HT_ASSERT_OK_AND_ASSIGN(const auto got, Context(plan).Run(inputs));
+        const double error = RelativeError(got[0], want[0]);
+        HT_ASSERT_OK_AND_ASSIGN(const auto steps, plan->Describe({x_shape}));
+        const bool says = std::any_of(steps.begin(), steps.end(),
+                                      [](const StepInfo& s) { return s.precision == "bf16"; });
+        EXPECT_EQ(says, bf16) << conv << stored_bf16 << static_cast<int>(compute);
+        // 8 bits of mantissa, or 24.
+        EXPECT_LT(error, bf16 ? 1e-2 : 1e-5) << conv << stored_bf16 << static_cast<int>(compute);
+        EXPECT_GE(error, bf16 ? 1e-4 : 0) << "the hint had no effect";
+      }
+    }
+  }
 }
 
 // Rows of very different sizes, one of them zero: each has a scale of its own, and all 8 bits of

@@ -20,7 +20,10 @@ TEST(ComputeInSingles, KeepsSignatureAndAnswers) {
       <double[2, 3] w = {0.1, -2, 3, 4, 0.25, 6}, double[1] huge = {-1e300}> {
         b = Cast<to = 11>(f)
         raised = Max(x, huge)
-        h = Add(raised, b)
+        none = Sub(x, x)
+        nothing = Mul(huge, none)
+        shifted = Add(raised, b)
+        h = Add(shifted, nothing)
         y = MatMul(h, w)
         g = Neg(f)
       })");

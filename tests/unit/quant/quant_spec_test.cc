@@ -224,6 +224,21 @@ TEST(QuantSpec, ValidateNamesWhatIsNotAvailable) {
                     .Validate()));
 }
 
+TEST(QuantSpec, ActivationsAndComputeTypesAreAvailable) {
+  for (const char* text :
+       {"int8/dynamic-per-token", "int8/per-tensor/dynamic-per-token", "int8/static/act=int8",
+        "int8/static/act=int16", "int8/act=uint16/static", "fp32/compute=f32", "fp32/compute=bf16",
+        "bf16/compute=f32", "int8/static/compute=tf32"}) {
+    HT_ASSERT_OK_AND_ASSIGN(const QuantSpec spec, QuantSpec::Parse(text));
+    HT_EXPECT_OK(spec.Validate()) << text;
+  }
+  // Not integers that products of 8 bits take.
+  EXPECT_FALSE(UsesIntegerArithmetic(*QuantSpec::Parse("int8/static/act=int16")));
+  EXPECT_TRUE(UsesIntegerArithmetic(*QuantSpec::Parse("int8/static/act=int8")));
+  EXPECT_THAT(QuantSpec::Parse("int8/dynamic-per-token/act=int16")->Validate(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("belongs to static")));
+}
+
 TEST(QuantSpec, EveryIntegerFormatIsAvailableForWeightOnly) {
   for (const char* type : {"int16", "int8", "uint8", "int4", "uint4", "ternary", "binary"}) {
     for (const char* granularity :

@@ -45,6 +45,13 @@ TEST_F(AcquireTest, BuildsWhatIsNotThereYet) {
                            "build m int8/per-channel/dynamic", "load m int8/per-channel/dynamic"));
 }
 
+TEST_F(AcquireTest, PlansComputeAsTheSpecSays) {
+  HT_ASSERT_OK(Get("m", "fp16/compute=bf16").status());
+  EXPECT_EQ(engine_.loaded_compute, ComputeType::kBF16);
+  HT_ASSERT_OK(Get("m", "fp16").status());
+  EXPECT_EQ(engine_.loaded_compute, ComputeType::kAuto);
+}
+
 TEST_F(AcquireTest, FindsVariantsByTheBeginningOfTheirId) {
   const std::string id = Quantize("m", "fp16")->id;
   EXPECT_EQ(Get("m", id.substr(0, 8))->info().id, id);

@@ -140,7 +140,10 @@ StoreEngine FakeEngine::Table() {
   table.predict = [](const Graph&, const QuantSpec& spec, bool) {
     return PlanReport{.spec = spec.ToString()};
   };
-  table.load = [this](const std::string& path) { return Load(path); };
+  table.load = [this](const std::string& path, const QuantSpec& spec) {
+    loaded_compute = spec.compute;
+    return Load(path);
+  };
   table.memory = [this](const Plan& plan) {
     return PlanMemory{.weight_bytes = reinterpret_cast<const FakePlan&>(plan).bytes,
                       .packed_bytes = growth};

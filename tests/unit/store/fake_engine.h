@@ -46,6 +46,7 @@ class FakeEngine {
   std::atomic<int> imports{0};
   std::atomic<int> builds{0};
   std::atomic<int> loads{0};
+  std::atomic<ComputeType> loaded_compute{ComputeType::kAuto};  // of the last load
   std::atomic<int64_t> growth{0};  // added to every plan's packed bytes
   std::atomic<bool> reports_progress{false};
   // Set before the first build: sees every build's options, from the build lane.

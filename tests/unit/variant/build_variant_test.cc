@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "core/base/status_macros.h"
 #include "core/graph/graph.h"
+#include "core/passes/single_precision.h"
 #include "core/quant/error_stats.h"
 #include "core/variant/timing.h"
 #include "tests/testing/status_matchers.h"
@@ -266,6 +267,33 @@ TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
   }
 }
 
+TEST(BuildVariant, ComputeHintTakesEffectOrSaysThatItDoesNot) {
+  const Graph fp32 = ClassifierNet();
+  const SampleSet samples = RealSamples(4);
+  const CpuFeatures here = DetectCpuFeatures();
+  for (const char* spec : {"fp32/compute=bf16", "fp32/compute=tf32", "fp32/compute=f32"}) {
+    HT_ASSERT_OK_AND_ASSIGN(
+        const BuiltVariant built,
+        BuildVariant(fp32, Spec(spec), {.features = here, .samples = &samples}));
+    const bool bf16 = here.bf16 && built.spec.compute == ComputeType::kBF16;
+    EXPECT_EQ(built.report.spec, spec);
+    EXPECT_EQ(built.report.layers[0].precision, bf16 ? "f32 weights, bf16 compute" : "f32");
+    const bool no_effect = !bf16 && built.spec.compute != ComputeType::kF32;
+    EXPECT_EQ(std::any_of(built.report.warnings.begin(), built.report.warnings.end(),
+                          [](const std::string& w) { return w.find("no effect") != w.npos; }),
+              no_effect)
+        << spec;
+    // Products of bf16 leave about 50 dB.
+    EXPECT_GT(built.report.sqnr_db, bf16 ? 40 : 120) << spec;
+    EXPECT_LT(built.report.sqnr_db, bf16 ? 70 : kMaxSqnrDb + 1) << spec << " had no effect";
+  }
+  HT_ASSERT_OK_AND_ASSIGN(
+      const BuiltVariant old,
+      BuildVariant(fp32, Spec("fp32/compute=bf16"),
+                   {.features = kNoVnni, .samples = &samples, .runner = ReferenceRunner()}));
+  EXPECT_THAT(old.report.warnings, Contains(HasSubstr("compute=bf16 has no effect")));
+}
+
 // As ClassifierNet, in f64.
 Graph DoubleNet() {
   Graph g("doubles");
@@ -313,6 +341,11 @@ TEST(BuildVariant, ComputesFp64ModelsInFp32AndSaysSo) {
               Convert(got[0], DataType::kF32)->data<float>());
     EXPECT_GT(stats.sqnr_db(), 15) << spec;
   }
+  // Nothing but single precision.
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant single,
+                          BuildVariant(doubles, Spec("fp32/compute=f32"), {.samples = &samples}));
+  EXPECT_THAT(single.report.warnings, Contains(StartsWith("fp64 model computed in fp32")));
+  EXPECT_FALSE(ComputesInDoubles(single.graph));
   HT_ASSERT_OK_AND_ASSIGN(const PlanReport plan, PlanVariant(doubles, Spec("int8"), kVnni, false));
   EXPECT_THAT(plan.risks, Contains(StartsWith("fp64 model computed in fp32")));
   EXPECT_EQ(plan.layers.size(), 2u);
