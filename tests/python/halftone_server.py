@@ -142,15 +142,19 @@ class Client:
         events = list(self.quantization.Quantize(request, timeout=DEADLINE_SECONDS))
         return events[-1].result
 
+    def Tensor(self, array):
+        """A message with an array of f32 or f64."""
+        kind = {"f4": self.types.DATA_TYPE_FP32, "f8": self.types.DATA_TYPE_FP64}[array.dtype.str[1:]]
+        return self.types.Tensor(type=kind, shape=array.shape, data=array.tobytes())
+
     def Infer(self, model, spec, array):
-        """First output as a NumPy array, for a model with one f32 input."""
+        """First output as a NumPy array, for a model with one input of f32 or f64."""
         import numpy as np
-        tensor = self.types.Tensor(type=self.types.DATA_TYPE_FP32, shape=array.shape,
-                                   data=array.astype("<f4").tobytes())
         request = self.inference_pb.InferRequest(
-            model=model, variant=self.types.VariantSelector(spec_text=spec), inputs=[tensor])
+            model=model, variant=self.types.VariantSelector(spec_text=spec), inputs=[self.Tensor(array)])
         output = self.inference.Infer(request, timeout=DEADLINE_SECONDS).outputs[0]
-        return np.frombuffer(output.data, "<f4").reshape(output.shape)
+        kind = "<f8" if output.type == self.types.DATA_TYPE_FP64 else "<f4"
+        return np.frombuffer(output.data, kind).reshape(output.shape)
 
 
 def SmallModel():

@@ -32,9 +32,7 @@ def Calibrate(client, model, images):
     header = client.quantization_pb.CalibrationHeader(model=model)
     parts = [client.quantization_pb.UploadCalibrationRequest(header=header)]
     for image in images:
-        tensor = client.types.Tensor(type=client.types.DATA_TYPE_FP32, shape=image.shape,
-                                     data=image.tobytes())
-        sample = client.quantization_pb.CalibrationSample(inputs=[tensor])
+        sample = client.quantization_pb.CalibrationSample(inputs=[client.Tensor(image)])
         parts.append(client.quantization_pb.UploadCalibrationRequest(sample=sample))
     client.quantization.UploadCalibration(iter(parts), timeout=60)
 
