@@ -282,7 +282,7 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   std::string why;
   const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
   // Then the float input has no place before somebody fetches it.
-  if (m.input_quant && mode != ComputeMode::kInt8) return false;
+  if (m.row_quant || (m.input_quant && mode != ComputeMode::kInt8)) return false;
   const std::vector<double> sums = WeightSums(m, d, mode);
   absl::StatusOr<FusedTail> tail =
       DescribeTail(b, m, RequestFor(m, d, mode, layout, sums), m.tail.size());
