@@ -458,6 +458,24 @@ TEST(MatMulLowering, RowsKeepTheirOwnScales) {
   }
 }
 
+// Operands that the integer product declines: transposed rows, no rows, rows of no numbers.
+TEST(MatMulLowering, RowsThatNoKernelTakesStillCompute) {
+  for (const auto& [x_shape, transposed] :
+       {std::pair{Shape{8, 5}, true}, {Shape{0, 8}, false}, {Shape{3, 0}, false}}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32(StaticDims(x_shape)));
+    const Shape w_shape = {transposed ? 8 : x_shape[1], 6};
+    Value* w = Apply(g, "DequantizeLinear",
+                     {g.AddConstant("w", RandomInts(DataType::kI8, w_shape, 2, -63, 63)),
+                      g.AddConstant("ws", Tensor::Scalar<float>(0.5f))});
+    Value* y = Apply(g, "Gemm", {QuantizedRows(g, x), w}, {{"transA", int64_t{transposed}}});
+    g.AddOutput(Apply(g, "Relu", {y}));
+    const Outcome o = Compare(std::move(g), {RandomF32(x_shape, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_FALSE(Uses(o, "row_matmul")) << Steps(o);
+  }
+}
+
 TEST(GemmLowering, TransposedWeightsAndBias) {
   for (const int64_t trans : {0, 1}) {
     Graph g = NewGraph();
