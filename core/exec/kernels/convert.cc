@@ -211,9 +211,11 @@ void DequantizeToF32(DataType from, const void* src, float scale, int32_t zero_p
 }
 
 RangeF32 FindRange(const float* src, int64_t n) {
+  // Even a region of one thread costs more than a short row.
+  if (n < kParallelElements) return FindRangeChunk(src, n);
   float low = 0, high = 0;
   const int64_t chunks = (n + kChunk - 1) / kChunk;
-#pragma omp parallel for if (n >= kParallelElements) reduction(min : low) reduction(max : high)
+#pragma omp parallel for reduction(min : low) reduction(max : high)
   for (int64_t k = 0; k < chunks; ++k) {
     const RangeF32 r = FindRangeChunk(src + k * kChunk, std::min(kChunk, n - k * kChunk));
     low = std::min(low, r.min);
