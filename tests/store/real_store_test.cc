@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -277,6 +278,40 @@ TEST_F(RealStore, AnotherIsaClassDerivesItsOwnVariants) {
   EXPECT_EQ(back.info().id, vnni_id);
   EXPECT_EQ(*Classify(back), vnni_answer);
   EXPECT_THAT(builds, IsEmpty());
+}
+
+int64_t ResidentSet() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+TEST_F(RealStore, LoadingAndUnloadingLeavesTheResidentSetWhereItWas) {
+  std::atomic<int> evictions{0};
+  HT_ASSERT_OK_AND_ASSIGN(
+      const auto store,
+      ModelStore::Open({.directory = folder_,
+                        .resident_budget_bytes = int64_t{11} << 19,  // any one of them, not two
+                        .observer = {.cache_event = [&](CacheEvent event, const std::string&,
+                                                        const std::string&) {
+                          if (event == CacheEvent::kEvict) ++evictions;
+                        }}}));
+  HT_ASSERT_OK(Upload(*store, "digits", model_).status());
+  const auto cycle = [&](int rounds) {
+    for (int i = 0; i < rounds; ++i) {
+      const char* specs[] = {"fp32", "fp16", "bf16", "int8/per-channel/weight-only", "int4"};
+      HT_ASSERT_OK_AND_ASSIGN(const VariantHandle handle,
+                              store->AcquireBlocking("digits", 0, specs[i % 5]));
+      HT_ASSERT_OK(Classify(handle).status());
+    }
+  };
+  cycle(25);  // builds, and what allocators and oneDNN keep for good
+  const int64_t before = ResidentSet();
+  const int evictions_before = evictions;
+  cycle(100);
+  EXPECT_GE(evictions - evictions_before, 50);
+  EXPECT_NEAR(static_cast<double>(ResidentSet()) / static_cast<double>(before), 1, 0.05);
 }
 
 TEST_F(RealStore, TrainingFilesLiveAsLongAsTheyAreHeld) {
