@@ -69,8 +69,9 @@ absl::Status CopyTypedField(const TensorProto& proto, DataType type, int64_t ele
 }
 
 void ReleaseData(TensorProto& proto) {
+  // Clearing keeps the capacity; swapping with an empty field gives the memory back.
+  std::string().swap(*proto.mutable_raw_data());
   proto.clear_raw_data();
-  // Clear() keeps the capacity; swapping with an empty field gives the memory back.
   google::protobuf::RepeatedField<float>().Swap(proto.mutable_float_data());
   google::protobuf::RepeatedField<double>().Swap(proto.mutable_double_data());
   google::protobuf::RepeatedField<int32_t>().Swap(proto.mutable_int32_data());

@@ -27,6 +27,10 @@ void ModelStore::Impl::RunLoadLane() {
       absl::MutexLock lock(&mu_);
       while (!load_poked_ && !stopping_) load_cv_.Wait(&mu_);
       if (stopping_) return;
+    }
+    RefreshMemory();
+    {
+      absl::MutexLock lock(&mu_);
       to_load = StepLoadLane(after);
     }
     after.Run();
@@ -121,7 +125,7 @@ void ModelStore::Impl::Load(const VariantPtr& v) {
   after.Run();
 }
 
-std::vector<VariantInfo> ModelStore::Impl::LoadedVariants() {
+void ModelStore::Impl::RefreshMemory() {
   struct Item {
     VariantPtr variant;
     std::shared_ptr<const Plan> plan;
@@ -138,18 +142,29 @@ std::vector<VariantInfo> ModelStore::Impl::LoadedVariants() {
       }
     }
   }
-  // A plan grows with the shapes that it meets; asking it may wait for its own lock.
   for (Item& item : items) item.memory = engine_.memory(*item.plan);
-  std::vector<VariantInfo> out;
   absl::MutexLock lock(&mu_);
-  int64_t total = 0;
   for (Item& item : items) {
     Variant& v = *item.variant;
     if (v.stage != Stage::kLoaded || v.lease->plan != item.plan) continue;
     v.memory = item.memory;
     v.resident_bytes = Total(item.memory);
-    total += v.resident_bytes;
-    out.push_back(InfoOf(v));
+  }
+}
+
+std::vector<VariantInfo> ModelStore::Impl::LoadedVariants() {
+  RefreshMemory();
+  std::vector<VariantInfo> out;
+  int64_t total = 0;
+  absl::MutexLock lock(&mu_);
+  for (auto& [name, family] : families_) {
+    for (auto& [number, version] : family.versions) {
+      for (auto& [id, v] : version.variants) {
+        if (v->stage != Stage::kLoaded) continue;
+        total += v->resident_bytes;
+        out.push_back(InfoOf(*v));
+      }
+    }
   }
   if (total > options_.resident_budget_bytes) PokeLoadLane();
   return out;

@@ -271,6 +271,9 @@ class ModelStore::Impl {
 
   // --- load_lane.cc ---
   void RunLoadLane() ABSL_LOCKS_EXCLUDED(mu_);
+  // Asks the loaded plans, which grow with the shapes that they meet, for their size now. May wait
+  // for the plans' own locks.
+  void RefreshMemory() ABSL_LOCKS_EXCLUDED(mu_);
   // Performs the next action that needs no I/O; returns the variant to load if that is next.
   VariantPtr StepLoadLane(Deferred& after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Load(const VariantPtr& v) ABSL_LOCKS_EXCLUDED(mu_);

@@ -306,10 +306,10 @@ TEST_F(RealStore, LoadingAndUnloadingLeavesTheResidentSetWhereItWas) {
       HT_ASSERT_OK(Classify(handle).status());
     }
   };
-  cycle(25);  // builds, and what allocators and oneDNN keep for good
+  cycle(15);  // builds, and what allocators and oneDNN keep for good
   const int64_t before = ResidentSet();
   const int evictions_before = evictions;
-  cycle(100);
+  cycle(60);
   EXPECT_GE(evictions - evictions_before, 50);
   EXPECT_NEAR(static_cast<double>(ResidentSet()) / static_cast<double>(before), 1, 0.05);
 }
