@@ -38,7 +38,7 @@ constexpr size_t kWorstLayers = 5;
 // What mixed precision asks for. Eight bits and more shall answer as the model does; with fewer the
 // user gave up some of that for size.
 QualityTarget TargetFor(WeightType type) {
-  if (BitsOf(type) >= 8) return {.min_sqnr_db = 25, .min_agreement = 0.99};
+  if (BitsOf(type) >= 8) return {.min_sqnr_db = 30, .min_agreement = 0.99};
   return {.min_sqnr_db = 15, .min_agreement = 0.97};
 }
 // What sensitive layers may become instead, the narrowest first.
