@@ -369,6 +369,12 @@ absl::StatusOr<bool> ProgramBuilder::TryRules(const Unit& unit, bool fixed_outpu
 }
 
 absl::Status ProgramBuilder::LowerUnit(const Unit& unit) {
+  // The producer of its input has written its result already (a QuantizeLinear that is a twin).
+  const Value* result = unit.nodes.back()->output(0);
+  if (result != nullptr && places_.contains(result)) {
+    for (const Value* v : unit.inputs) ChangeUses(v, -1);
+    return absl::OkStatus();
+  }
   bool fixed_inputs = true, fixed_outputs = true;
   for (const Value* v : unit.inputs) {
     HT_RETURN_IF_ERROR(EnsurePlaced(v));

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/exec/kernels/elementwise.h"
+
 namespace halftone {
 
 // Rows of `channels` × `inner` contiguous elements; every row becomes mean 0 and variance 1, then
@@ -18,6 +20,12 @@ struct RowNormalization {
 // `shift` may be null. x and y may be the same.
 void NormalizeRows(const RowNormalization& n, const float* x, const float* scale,
                    const float* shift, float* y);
+
+// The same for rows with a scale for each of their elements (inner 1, one row group), quantized as
+// they are made: q becomes round_half_even(y · (1 / to.scale)) + to.zero_point, saturated, where
+// NaN becomes the zero point. `y` takes the float rows too, unless it is null; it may be x.
+void NormalizeRowsQuantized(const RowNormalization& n, const float* x, const float* scale,
+                            const float* shift, float* y, const QuantizedView& to, void* q);
 
 }  // namespace halftone
 

@@ -1,6 +1,7 @@
 // Softmax and layer normalization on oneDNN, the other normalisations on our own loops.
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/map.h"
 #include "core/exec/kernels/normalize.h"
@@ -10,6 +11,40 @@
 #include "core/exec/lower/rules.h"
 
 namespace halftone {
+namespace {
+
+// A QuantizeLinear of `v` that its producer can do as it writes.
+std::optional<TensorQuant> QuantizedTwin(const Value* v) {
+  for (const Node* user : v->uses()) {
+    if (user->input(0) != v) continue;
+    if (auto q = MatchQuantize(*user)) return q;
+  }
+  return std::nullopt;
+}
+
+// The float result of a node that writes its quantized twin, too; -1: nobody reads it.
+BufferId DefineBesideTwin(ProgramBuilder& b, const Value* v) {
+  if (!v->is_output() && v->uses().size() == 1) return -1;
+  return b.Define(v, Layout::kPlain, DataType::kF32);
+}
+
+using SoftmaxDescriptor = dnnl::softmax_forward::primitive_desc;
+
+// Writes floats, or `twin` in their place.
+absl::StatusOr<SoftmaxDescriptor> DescribeSoftmax(const Node& node, const Shape& shape, int axis,
+                                                  const std::optional<TensorQuant>& twin) {
+  auto attr = BaseAttributes();
+  if (twin) attr.set_scales_mask(DNNL_ARG_DST, 0);
+  const auto algorithm =
+      node.op() == "LogSoftmax" ? dnnl::algorithm::softmax_log : dnnl::algorithm::softmax_accurate;
+  return TryDnnl("softmax", [&] {
+    return SoftmaxDescriptor(CpuEngine(), dnnl::prop_kind::forward_inference, algorithm,
+                             PlainDesc(shape, DataType::kF32),
+                             PlainDesc(shape, twin ? twin->type : DataType::kF32), axis, attr);
+  });
+}
+
+}  // namespace
 
 absl::StatusOr<bool> LowerSoftmax(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;
@@ -25,22 +60,38 @@ absl::StatusOr<bool> LowerSoftmax(ProgramBuilder& b, const Unit& unit, std::stri
     *reason = "axis or type";
     return false;
   }
-  const auto desc = PlainDesc(shape, DataType::kF32);
-  const auto algorithm =
-      node.op() == "LogSoftmax" ? dnnl::algorithm::softmax_log : dnnl::algorithm::softmax_accurate;
-  const auto pd = TryDnnl("softmax", [&] {
-    return dnnl::softmax_forward::primitive_desc(CpuEngine(), dnnl::prop_kind::forward_inference,
-                                                 algorithm, desc, desc, static_cast<int>(axis),
-                                                 BaseAttributes());
-  });
+  // Where nobody reads the floats; a softmax has no attribute for a zero point.
+  std::optional<TensorQuant> twin;
+  if (!out->is_output() && out->uses().size() == 1) twin = QuantizedTwin(out);
+  if (twin && twin->view.zero_point != 0) twin.reset();
+  absl::StatusOr<SoftmaxDescriptor> pd = DescribeSoftmax(node, shape, static_cast<int>(axis), twin);
+  if (twin && (!pd.ok() || IsReferenceImpl(pd->impl_info_str()))) {
+    twin.reset();
+    pd = DescribeSoftmax(node, shape, static_cast<int>(axis), twin);
+  }
   if (!pd.ok()) {
     *reason = std::string(pd.status().message());
     return false;
   }
   HT_ASSIGN_OR_RETURN(const BufferId source, b.FetchPlain(x));
-  const BufferId result = b.DefineOver(x, source, out, Layout::kPlain, DataType::kF32);
-  AddPrimitive<dnnl::softmax_forward>(b, node, *pd, DataType::kF32,
-                                      {{DNNL_ARG_SRC, desc, source}, {DNNL_ARG_DST, desc, result}});
+  std::vector<PrimitiveArg> args = {{DNNL_ARG_SRC, pd->src_desc(), source}};
+  if (twin) {
+    const BufferId result = b.Define(twin->quantized, Layout::kPlain, twin->type);
+    args.push_back({DNNL_ARG_DST, pd->dst_desc(), result});
+    args.push_back({DNNL_ARG_ATTR_SCALES | DNNL_ARG_DST, PlainDesc({1}, DataType::kF32),
+                    FloatConstant(b, {twin->view.scale})});
+  } else {
+    const BufferId result = b.DefineOver(x, source, out, Layout::kPlain, DataType::kF32);
+    args.push_back({DNNL_ARG_DST, pd->dst_desc(), result});
+  }
+  AddPrimitive(b,
+               {.node = node.name(),
+                .op = absl::StrCat(node.op(), twin ? "+QuantizeLinear" : ""),
+                .implementation = pd->impl_info_str(),
+                .precision = twin ? "int8" : "f32"},
+               {.primitive = dnnl::softmax_forward(*pd),
+                .scratchpad = pd->scratchpad_desc(),
+                .args = std::move(args)});
   return true;
 }
 
@@ -123,10 +174,9 @@ std::optional<RowNormalization> RowsOf(const ProgramBuilder& b, const Node& node
   return n;
 }
 
-}  // namespace
-
-absl::StatusOr<bool> LowerRowNorm(ProgramBuilder& b, const Unit& unit, std::string* reason) {
-  const Node& node = *unit.anchor;
+// Rows by our loops, and `twin` from the same pass over memory.
+absl::StatusOr<bool> AddRowNorm(ProgramBuilder& b, const Node& node,
+                                const std::optional<TensorQuant>& twin, std::string* reason) {
   const Value* x = node.input(0);
   const bool f32 = x->type().type == DataType::kF32 && node.input(1)->type().type == DataType::kF32;
   if (!f32 || ElementCount(b.ShapeOf(x)) == 0 || node.output(1) != nullptr ||
@@ -147,17 +197,44 @@ absl::StatusOr<bool> LowerRowNorm(ProgramBuilder& b, const Unit& unit, std::stri
     HT_ASSIGN_OR_RETURN(shift, b.FetchPlain(node.input(2)));
     touches.push_back(shift);
   }
-  const BufferId result = b.Define(node.output(0), Layout::kPlain, DataType::kF32);
-  touches.push_back(result);
-  b.AddStep({node.name(), node.op(), "", "rows", "f32"}, std::move(touches),
-            [=, n = *n](Binding& bind) -> BoundStep {
+  const BufferId result = twin ? DefineBesideTwin(b, node.output(0))
+                               : b.Define(node.output(0), Layout::kPlain, DataType::kF32);
+  if (result >= 0) touches.push_back(result);
+  BufferId quantized = -1;
+  if (twin) {
+    quantized = b.Define(twin->quantized, Layout::kPlain, twin->type);
+    touches.push_back(quantized);
+  }
+  const std::string op = absl::StrCat(node.op(), twin ? "+QuantizeLinear" : "");
+  b.AddStep({node.name(), op, "", "rows", twin ? "int8" : "f32"}, std::move(touches),
+            [=, n = *n, to = twin ? twin->view : QuantizedView()](Binding& bind) -> BoundStep {
               return [=, &bind] {
-                NormalizeRows(n, bind.as<float>(source), bind.as<float>(scale),
-                              shift < 0 ? nullptr : bind.as<float>(shift), bind.as<float>(result));
+                const float* from = bind.as<float>(source);
+                const float* s = bind.as<float>(scale);
+                const float* t = shift < 0 ? nullptr : bind.as<float>(shift);
+                float* y = result < 0 ? nullptr : bind.as<float>(result);
+                if (quantized < 0) {
+                  NormalizeRows(n, from, s, t, y);
+                } else {
+                  NormalizeRowsQuantized(n, from, s, t, y, to, bind.pointer(quantized));
+                }
                 return absl::OkStatus();
               };
             });
   return true;
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerRowNorm(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  return AddRowNorm(b, *unit.anchor, std::nullopt, reason);
+}
+
+absl::StatusOr<bool> LowerQuantizedLayerNorm(ProgramBuilder& b, const Unit& unit,
+                                             std::string* reason) {
+  const auto twin = QuantizedTwin(unit.anchor->output(0));
+  if (!twin) return false;
+  return AddRowNorm(b, *unit.anchor, twin, reason);
 }
 
 // With known statistics: a factor and a shift per channel.

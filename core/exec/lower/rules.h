@@ -26,6 +26,8 @@ absl::StatusOr<bool> LowerRecurrent(ProgramBuilder& b, const Unit& unit, std::st
 absl::StatusOr<bool> LowerReduce(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerSoftmax(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerLayerNorm(ProgramBuilder& b, const Unit& unit, std::string* reason);
+absl::StatusOr<bool> LowerQuantizedLayerNorm(ProgramBuilder& b, const Unit& unit,
+                                             std::string* reason);
 absl::StatusOr<bool> LowerRowNorm(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerBatchNorm(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerResample(ProgramBuilder& b, const Unit& unit, std::string* reason);
