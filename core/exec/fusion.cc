@@ -315,6 +315,14 @@ std::optional<Eltwise> MatchEltwise(const Node& node) {
   return std::nullopt;
 }
 
+std::optional<TensorQuant> MatchRightOperand(const Value* value) {
+  auto q = MatchDequantize(value);
+  if (!q || !q->is_static || q->type != DataType::kI8 || q->view.zero_point != 0) {
+    return std::nullopt;
+  }
+  return q;
+}
+
 std::optional<ComputeMatch> MatchCompute(Node* node,
                                          const std::function<bool(const Node*)>& taken) {
   const absl::string_view op = node->op();
@@ -335,10 +343,12 @@ std::optional<ComputeMatch> MatchCompute(Node* node,
   if (op == "MatMul") channel_axis = weight_rank - 1;
   if (op == "Gemm") channel_axis = node->attributes().Int("transB", 0) != 0 ? 0 : 1;
   m.weights = MatchWeights(w, channel_axis);
-  if (!m.weights || m.weights->form != WeightForm::kI8 || op == "ConvTranspose") {
-    m.input_quant.reset();  // integer arithmetic needs both sides
-    m.row_quant.reset();
-  }
+  if (!m.weights && op == "MatMul" && m.input_quant) m.right_quant = MatchRightOperand(w);
+  if (m.right_quant && !m.input_quant->is_static) m.right_quant.reset();
+  // Integer arithmetic needs both sides.
+  const bool integers = m.weights && m.weights->form == WeightForm::kI8 && op != "ConvTranspose";
+  if (!integers) m.row_quant.reset();
+  if (!integers && !m.right_quant) m.input_quant.reset();
   // Float arithmetic has packed forms for all integers.
   if (m.weights && m.weights->form == WeightForm::kI8 && !m.input_quant && !m.row_quant) {
     if (auto codes = MatchCodes(w)) m.weights = std::move(codes);

@@ -25,6 +25,9 @@ struct TensorQuant {
 };
 // nullopt unless `value` is made by a per-tensor DequantizeLinear of u8 or i8 activations.
 std::optional<TensorQuant> MatchDequantize(const Value* value);
+// Likewise for what a product takes on its right side if it is computed at run time: i8 activations
+// around zero with constant parameters.
+std::optional<TensorQuant> MatchRightOperand(const Value* value);
 // nullopt unless `node` is a per-tensor QuantizeLinear to u8 or i8 with constant parameters.
 std::optional<TensorQuant> MatchQuantize(const Node& node);
 
@@ -96,7 +99,10 @@ struct ComputeMatch {
   std::optional<TensorQuant> input_quant;  // set: the activation is dequantized from here
   std::optional<RowQuant> row_quant;   // set: the rows of the activation are dequantized from here
   std::optional<WeightMatch> weights;  // absent: weights are computed at run time
-  const Value* bias = nullptr;         // from the node itself
+  // Of such weights, i8 around zero: integer arithmetic on both sides, both static. Only together
+  // with input_quant.
+  std::optional<TensorQuant> right_quant;
+  const Value* bias = nullptr;  // from the node itself
   std::vector<TailOp> tail;
   // Products of two run-time matrices only: a transpose after the whole tail.
   std::optional<FoldedTranspose> transpose_result;

@@ -59,6 +59,16 @@ bool CollectReaders(Value* v, std::vector<Node*>& dequantize, std::vector<Value*
   return true;
 }
 
+// True for the right side of a product of two quantized activations, which is i8 around zero.
+bool IsRightOperand(const Value* dequantized) {
+  const auto& users = dequantized->uses();
+  return MatchRightOperand(dequantized) &&
+         std::any_of(users.begin(), users.end(), [dequantized](const Node* user) {
+           return IsOp(user, "MatMul") && user->input(1) == dequantized &&
+                  MatchDequantize(user->input(0));
+         });
+}
+
 void ShiftZeroPoint(Graph& g, Node* node, int32_t zero_point) {
   const Tensor shifted = Tensor::Scalar<uint8_t>(static_cast<uint8_t>(zero_point + 128));
   g.SetInput(node, 2, g.AddConstant(node->name() + "_u8_zero_point", shifted));
@@ -73,7 +83,7 @@ void UseUnsignedActivations(Graph& g) {
     if (!CollectReaders(node->output(0), readers, between)) continue;
     const bool all_match = std::all_of(readers.begin(), readers.end(), [](const Node* r) {
       const auto d = MatchDequantize(r->output(0));
-      return d && d->is_static;
+      return d && d->is_static && !IsRightOperand(r->output(0));
     });
     if (!all_match) continue;
     for (Node* r : readers) {
@@ -113,17 +123,19 @@ absl::Status PullThroughMovement(Graph& g) {
       const auto d = MatchDequantize(node->input(i));
       equal = d && d->is_static && SameView(d->view, first->view);
     }
-    for (const Node* user : out->uses()) {
+    std::vector<Node*> quantizers;
+    for (Node* user : out->uses()) {
+      if (IsOp(user, "Shape")) continue;  // of integers it is the same
       const auto q = MatchQuantize(*user);
       equal = equal && q && user->input(0) == out && SameView(q->view, first->view);
+      quantizers.push_back(user);
     }
-    if (!equal) continue;
+    if (!equal || quantizers.empty()) continue;
     for (int i = 0; i < data_inputs; ++i) {
       const Value* quantized = MatchDequantize(node->input(i))->quantized;
       g.SetInput(node, i, const_cast<Value*>(quantized));
     }
     out->set_type({first->type, out->type().shape});
-    const std::vector<Node*> quantizers = out->uses();
     for (Node* q : quantizers) g.ReplaceUsesKeepingName(q->output(0), out);
   }
   g.RemoveUnused();

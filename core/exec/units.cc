@@ -39,6 +39,8 @@ Unit ComputeUnit(ComputeMatch match) {
   }
   if (match.weights) {
     AddInput(unit, match.weights->constant);
+  } else if (match.right_quant) {
+    AddQuantInputs(unit, *match.right_quant);
   } else {
     AddInput(unit, match.anchor->input(1));
   }

@@ -139,7 +139,12 @@ class Planner {
     for (auto it = nodes.rbegin(); it != nodes.rend(); ++it) VisitBackwards(*it);
     ReadIntegersBesideThem();
     ActivationPlan plan;
-    for (Value* v : order_) plan.values.push_back({v, Root(index_.at(v))});
+    absl::flat_hash_set<int> symmetric;
+    for (const Value* v : right_) symmetric.insert(Root(index_.at(v)));
+    for (Value* v : order_) {
+      const int group = Root(index_.at(v));
+      plan.values.push_back({v, group, symmetric.contains(group)});
+    }
     plan.reads = std::move(reads_);
     return plan;
   }
@@ -182,9 +187,12 @@ class Planner {
 
   // --- demand, from consumers to producers ---
 
+  bool MayQuantize(const Value* v) const {
+    return index_.contains(v) || allowed_ == nullptr || allowed_->contains(v->name());
+  }
   bool Quantize(Value* v) {
     if (index_.contains(v)) return true;
-    if (allowed_ != nullptr && !allowed_->contains(v->name())) return false;
+    if (!MayQuantize(v)) return false;
     index_[v] = static_cast<int>(order_.size());
     group_.push_back(static_cast<int>(order_.size()));
     order_.push_back(v);
@@ -206,7 +214,13 @@ class Planner {
 
   void VisitBackwards(Node* node) {
     if (int8_.contains(node)) {
+      const bool product = IsFloatActivation(node->input(1));
+      if (product && !(MayQuantize(node->input(0)) && MayQuantize(node->input(1)))) return;
       if (Quantize(node->input(0))) Read(node, 0);
+      if (product && Quantize(node->input(1))) {
+        Read(node, 1);
+        right_.push_back(node->input(1));
+      }
       return;
     }
     if (node->output(0) == nullptr || !CanJoinIntegers(graph_, *node)) return;
@@ -300,7 +314,8 @@ class Planner {
   std::vector<Value*> order_;
   absl::flat_hash_set<const Value*> quantized_;  // the same values
   absl::flat_hash_map<const Value*, int> index_;
-  std::vector<int> group_;  // parent of each value in its group; roots are their own
+  std::vector<const Value*> right_;  // right sides of products
+  std::vector<int> group_;           // parent of each value in its group; roots are their own
   std::vector<ActivationPlan::Read> reads_;
   absl::flat_hash_set<std::pair<const Node*, int>> read_;
 };
@@ -336,21 +351,50 @@ const Value* EndOfFusion(const Value* value, bool residual,
   return value;
 }
 
+namespace {
+
+// True when the elements of `v` come out of a node of `int8`, moved at most.
+bool MadeByIntegers(const Graph& graph, const Value* v, const NodeSet& int8) {
+  while (true) {
+    const Node* core = CoreProducer(v);
+    if (core == nullptr || int8.contains(core)) return core != nullptr;
+    if (BehaviorOf(graph, *core) != QuantBehavior::kPassThrough) return false;
+    v = core->input(0);
+  }
+}
+
+}  // namespace
+
+NodeSet AttentionProducts(const Graph& graph, const NodeSet& int8) {
+  NodeSet out;
+  for (const Node* node : graph.nodes()) {
+    if (node->op() != "MatMul" || !node->domain().empty() || int8.contains(node)) continue;
+    const Value* left = node->input(0);
+    const Value* right = node->input(1);
+    if (!IsFloatActivation(left) || !IsFloatActivation(right)) continue;
+    const Node* core = CoreProducer(left);
+    const bool weighted = core != nullptr && core->op() == "Softmax" && core->domain().empty();
+    if (!weighted && !MadeByIntegers(graph, left, int8)) continue;
+    if (MadeByIntegers(graph, right, int8)) out.insert(node);
+  }
+  return out;
+}
+
 ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed) {
   return Planner(graph, int8, allowed).Run();
 }
 
 void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
                   ActivationType type) {
-  const ActivationFormat& format = FormatOf(type);
   absl::flat_hash_map<int, ValueRange> group_ranges;
-  for (const auto& [value, group] : plan.values) {
-    group_ranges[group].Include(ranges.at(value->name()));
+  for (const ActivationPlan::Quantized& q : plan.values) {
+    group_ranges[q.group].Include(ranges.at(q.value->name()));
   }
   absl::flat_hash_map<const Value*, Value*> dequantized;
   // In execution order, so that files read like the computation.
   for (auto it = plan.values.rbegin(); it != plan.values.rend(); ++it) {
     Value* v = it->value;
+    const ActivationFormat& format = FormatOf(it->symmetric ? ActivationType::kI8 : type);
     const QParams p = ParamsFor(format, group_ranges.at(it->group));
     const std::string& name = v->name();
     Value* scale = graph.AddConstant(absl::StrCat(name, "_scale"), Tensor::Scalar<float>(p.scale));

@@ -35,7 +35,8 @@ const Value* EndOfFusion(const Value* value, bool residual,
 struct ActivationPlan {
   struct Quantized {
     Value* value = nullptr;
-    int group = 0;  // values of one group share scale and zero point
+    int group = 0;           // values of one group share scale and zero point
+    bool symmetric = false;  // i8 around zero instead of u8: somebody's right side (see below)
   };
   struct Read {
     Node* node = nullptr;
@@ -45,12 +46,17 @@ struct ActivationPlan {
   std::vector<Read> reads;        // inputs that take the dequantized form; others stay float
 };
 
-// Decides for a topologically sorted graph whose nodes `int8` read input 0 quantized. Values for
-// which `allowed` is given and has no entry stay float.
+// The products of two activations that `int8` nodes make (the left one maybe through a Softmax):
+// queries by keys, and weights of attention by values. Integer arithmetic takes them, too.
+NodeSet AttentionProducts(const Graph& graph, const NodeSet& int8);
+
+// Decides for a topologically sorted graph whose nodes `int8` read input 0 quantized, and a product
+// of two activations input 1 as well: that one symmetric. Values for which `allowed` is given and
+// has no entry stay float.
 ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed);
 
 // Inserts QuantizeLinear → DequantizeLinear, per tensor: unsigned types are affine, signed ones
-// symmetric. Requires: a range for every value of the plan.
+// symmetric, and right sides of products are i8. Requires: a range for every value of the plan.
 void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
                   ActivationType type);
 

@@ -201,6 +201,20 @@ void InsertDynamicScales(Graph& graph, const QuantSpec& spec,
   InsertDynamic(graph, rows, DynamicScale::kPerRow);
 }
 
+// What computes in integers with static parameters: also products that have no weights, where the
+// spec wants i8 of them.
+NodeSet StaticNodes(const Graph& graph, const QuantSpec& spec,
+                    const std::vector<NodeChoice>& choices) {
+  NodeSet out = Int8Nodes(choices);
+  if (spec.activation_type != ActivationType::kU8 && spec.activation_type != ActivationType::kI8) {
+    return out;
+  }
+  for (const Node* node : AttentionProducts(graph, out)) {
+    if (PrecisionFor(spec, node->op(), node->name()) == WeightType::kI8) out.insert(node);
+  }
+  return out;
+}
+
 absl::Status NothingToQuantize(const QuantSpec& spec, const std::vector<NodeChoice>& choices) {
   std::map<std::string, int> reasons;
   for (const NodeChoice& c : choices) ++reasons[absl::StrCat(c.node->op(), ": ", c.reason)];
@@ -271,7 +285,7 @@ std::vector<NodeChoice> ChooseNodes(const Graph& graph, const QuantSpec& spec,
 
 std::vector<std::string> ValuesToCalibrate(const Graph& graph, const QuantSpec& spec) {
   if (spec.activations != ActivationMode::kStatic) return {};
-  const NodeSet int8 = Int8Nodes(ChooseNodes(graph, spec, {}));
+  const NodeSet int8 = StaticNodes(graph, spec, ChooseNodes(graph, spec, {}));
   const ActivationPlan plan = PlanActivations(graph, int8, nullptr);
   std::vector<std::string> names;
   for (const ActivationPlan::Quantized& q : plan.values) names.push_back(q.value->name());
@@ -293,7 +307,7 @@ absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantS
   const NodeSet int8 = Int8Nodes(choices);
   ActivationPlan plan;
   if (spec.activations == ActivationMode::kStatic) {
-    plan = PlanActivations(graph, int8, options.ranges);
+    plan = PlanActivations(graph, StaticNodes(graph, spec, choices), options.ranges);
   }
   SetOutputs(choices, plan);
   if (spec.activations == ActivationMode::kStatic) {

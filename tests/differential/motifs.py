@@ -270,6 +270,25 @@ def StaticMatMul(d):
     QuantizedLayer(d, One(d, "MatMul", QuantizedPair(d, x), w))
 
 
+def QuantizedProduct(d):
+    """Both sides computed; the right one around zero as integer products take it, or not."""
+    batch, m, k, n = d.Int(1, 3), d.Int(1, 5), d.Int(1, 6), d.Int(1, 5)
+    left = QuantizedPair(d, d.Operand("f32", like=(batch, m, k), test=lambda v: not v.quantized))
+    right = d.Operand("f32", like=(batch, n, k), test=lambda v: not v.quantized)
+    if d.Chance(0.7):
+        scale, zero = Constant(d, max(float(np.abs(right.array).max()), 1e-2) / 126.3), Constant(d, 0, np.int8)
+        q = One(d, "QuantizeLinear", right, scale, zero, jitter=True, quantized=True)
+        right = One(d, "DequantizeLinear", q, scale, zero, quantized=True)
+    else:
+        right = QuantizedPair(d, right)
+    y = One(d, "MatMul", left, One(d, "Transpose", right, exact=True, perm=[0, 2, 1]))
+    if d.Chance():
+        y = One(d, "Softmax", y, axis=-1)
+    elif d.Chance():
+        y = One(d, "LayerNormalization", y, Weights(d, n), axis=-1) if d.opset >= 17 else y
+    QuantizedLayer(d, y)
+
+
 def QuantizedConcat(d):
     """Parts on one scale, or one part on another, in front of an integer product."""
     x = QuantizedPair(d, d.Operand("f32", ranks=(4, 4), test=lambda v: not v.quantized and v.shape[1] <= 6))
@@ -315,5 +334,5 @@ def DynamicMatMul(d):
 
 MOTIFS = {f.__name__: f for f in (ConvBlock, Dense, LayerNorm, Attention, ChannelShuffle, ShapeArithmetic,
                                   Branches, ConcatChain, ConcatOfProducts, StaticConv, StaticMatMul, QuantizedConcat,
-                                  NarrowWeights, DynamicMatMul)}
+                                  QuantizedProduct, NarrowWeights, DynamicMatMul)}
 MOTIFS.update({"HardSwish": lambda d: HardSwish(d, d.Operand("f32")), "Gelu": lambda d: Gelu(d, d.Operand("f32", -3, 3))})

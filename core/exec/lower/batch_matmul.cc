@@ -1,4 +1,5 @@
-// Products of two matrices that are computed at run time: on oneDNN, through strides.
+// Products of two matrices that are computed at run time, in f32 or in 8 bits: on oneDNN, through
+// strides.
 #include <algorithm>
 
 #include "core/base/status_macros.h"
@@ -14,6 +15,7 @@ using dnnl::memory;
 // Dimensions padded with leading ones to `rank`, and the strides in which they lie.
 struct Operand {
   const Value* value = nullptr;
+  DataType type = DataType::kF32;
   Shape shape, strides;
   bool strided = false;  // read where it lies, from `offset` on; otherwise fetched dense
   int64_t offset = 0;
@@ -32,10 +34,10 @@ bool TakesStrides(const Shape& shape, const Shape& strides) {
 
 Operand ReadOperand(ProgramBuilder& b, const Value* value, size_t rank, bool strided,
                     bool as_column) {
-  Operand o{.value = value, .shape = b.ShapeOf(value)};
+  Operand o{.value = value, .type = *value->type().type, .shape = b.ShapeOf(value)};
   o.strides = RowMajorStrides(o.shape);
   const Place place = value->is_constant() ? Place{} : b.PlaceOf(value);
-  if (strided && !value->is_constant() && place.type == DataType::kF32) {
+  if (strided && !value->is_constant() && place.type == o.type) {
     Shape strides = place.view ? place.view->strides : StridesFor(o.shape, place.layout);
     // Any stride reaches a dimension of size 1, but oneDNN 3.7.2 draws conclusions from it: equal
     // to that of the rows, it is taken for their distance; beyond that of an outer dimension, the
@@ -70,7 +72,7 @@ Operand ReadOperand(ProgramBuilder& b, const Value* value, size_t rank, bool str
 }
 
 memory::desc OperandDesc(const Operand& o) {
-  return memory::desc(DnnlDims(o.shape), memory::data_type::f32, DnnlDims(o.strides));
+  return memory::desc(DnnlDims(o.shape), DnnlType(o.type), DnnlDims(o.strides));
 }
 
 absl::StatusOr<PrimitiveArg> FetchOperand(ProgramBuilder& b, int index, const Operand& o,
@@ -79,8 +81,7 @@ absl::StatusOr<PrimitiveArg> FetchOperand(ProgramBuilder& b, int index, const Op
     HT_ASSIGN_OR_RETURN(const BufferId buffer, b.FetchPlain(o.value));
     return PrimitiveArg{index, desc, buffer};
   }
-  return PrimitiveArg{index, desc, b.PlaceOf(o.value).buffer,
-                      o.offset * static_cast<int64_t>(sizeof(float))};
+  return PrimitiveArg{index, desc, b.PlaceOf(o.value).buffer, o.offset * BitWidth(o.type) / 8};
 }
 
 struct Product {
@@ -89,17 +90,20 @@ struct Product {
   dnnl::matmul::primitive_desc pd;
 };
 
-absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, bool strided,
-                                      bool fold_result, size_t tail_ops) {
+// In f32, or in integers where the match has both sides in 8 bits.
+absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, ComputeMode mode,
+                                      bool strided, bool fold_result, size_t tail_ops) {
   Shape out = b.ShapeOf(m.anchor->output(0));
-  const Value* right = m.anchor->input(1);
+  const bool integers = mode == ComputeMode::kInt8;
+  const Value* left = SourceValue(m, mode);
+  const Value* right = integers ? m.right_quant->quantized : m.anchor->input(1);
   if (b.ShapeOf(right).size() == 1) out.push_back(1);
-  if (b.ShapeOf(m.input).size() == 1) out.insert(out.end() - 1, 1);
+  if (b.ShapeOf(left).size() == 1) out.insert(out.end() - 1, 1);
   const size_t rank = out.size();
   Product p;
-  HT_RETURN_IF_ERROR(b.EnsurePlaced(m.input));
+  HT_RETURN_IF_ERROR(b.EnsurePlaced(left));
   HT_RETURN_IF_ERROR(b.EnsurePlaced(right));
-  p.a = ReadOperand(b, m.input, rank, strided, false);
+  p.a = ReadOperand(b, left, rank, strided, false);
   p.b = ReadOperand(b, right, rank, strided, true);
   p.result = {.value = m.result(tail_ops), .shape = out, .strides = RowMajorStrides(out)};
   if (fold_result) {
@@ -108,10 +112,15 @@ absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, 
     const Shape stored = RowMajorStrides(b.ShapeOf(p.result.value));
     for (size_t i = 0; i < perm.size(); ++i) p.result.strides[perm[i]] = stored[i];
   }
-  const TailRequest request{.result_shape = out, .channel_axis = static_cast<int>(rank) - 1};
+  const TailRequest request{
+      .mode = mode, .result_shape = out, .channel_axis = static_cast<int>(rank) - 1};
   HT_ASSIGN_OR_RETURN(p.tail, DescribeTail(b, m, request, tail_ops));
   if (!p.tail.bias.empty()) return absl::UnimplementedError("bias on a run-time product");
-  if (BitWidth(p.tail.destination) != 32) return absl::UnimplementedError("quantized result");
+  if (BitWidth(p.tail.destination) != 32 && !integers) {
+    return absl::UnimplementedError("quantized result of floats");
+  }
+  if (p.tail.sum_into != nullptr) return absl::UnimplementedError("sum in 8 bits");
+  p.result.type = p.tail.destination;
   auto pd = TryDnnl("matmul", [&] {
     return dnnl::matmul::primitive_desc(CpuEngine(), OperandDesc(p.a), OperandDesc(p.b),
                                         OperandDesc(p.result), p.tail.attr);
@@ -120,6 +129,35 @@ absl::StatusOr<Product> CreateProduct(ProgramBuilder& b, const ComputeMatch& m, 
   if (IsReferenceImpl(pd->impl_info_str())) return absl::UnimplementedError("only ref");
   p.pd = *std::move(pd);
   return p;
+}
+
+// The first that has a fast implementation, from views read in place to dense copies, with as much
+// of the tail inside as possible.
+struct ChosenProduct {
+  Product product;
+  bool folds_result = false;
+};
+absl::StatusOr<ChosenProduct> ChooseProduct(ProgramBuilder& b, const ComputeMatch& m,
+                                            ComputeMode mode) {
+  const bool vector = b.ShapeOf(m.input).size() < 2 || b.ShapeOf(m.anchor->input(1)).size() < 2;
+  absl::Status failed;
+  for (const bool strided : {true, false}) {
+    for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
+      const bool may_fold = m.transpose_result && ops == m.tail.size() && !vector;
+      for (const bool fold : {true, false}) {
+        if (fold && !may_fold) continue;
+        absl::StatusOr<Product> p = CreateProduct(b, m, mode, strided, fold, ops);
+        if (p.ok()) return ChosenProduct{*std::move(p), fold};
+        failed = p.status();
+      }
+    }
+  }
+  return failed;
+}
+
+// Without VNNI the integer products saturate.
+ComputeMode ModeOf(const ComputeMatch& m, const LoweringOptions& options) {
+  return m.right_quant && options.features.vnni ? ComputeMode::kInt8 : ComputeMode::kF32;
 }
 
 }  // namespace
@@ -137,31 +175,24 @@ absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::
     *reason = "not a product of f32 matrices";
     return false;
   }
-  // From views read in place to dense copies; the first that has a fast implementation.
-  absl::StatusOr<Product> p = absl::UnimplementedError("");
-  const bool vector = b.ShapeOf(m.input).size() < 2 || b.ShapeOf(right).size() < 2;
-  bool fold_result = false;
-  for (const bool strided : {true, false}) {
-    for (size_t ops = m.tail.size() + 1; ops-- > 0 && !p.ok();) {
-      fold_result = m.transpose_result && ops == m.tail.size() && !vector;
-      p = CreateProduct(b, m, strided, fold_result, ops);
-      if (!p.ok() && fold_result) {
-        fold_result = false;
-        p = CreateProduct(b, m, strided, false, ops);
-      }
-    }
+  ComputeMode mode = ModeOf(m, b.options());
+  absl::StatusOr<ChosenProduct> chosen = ChooseProduct(b, m, mode);
+  if (!chosen.ok() && mode == ComputeMode::kInt8) {
+    mode = ComputeMode::kF32;
+    chosen = ChooseProduct(b, m, mode);
   }
-  if (!p.ok()) {
-    *reason = std::string(p.status().message());
+  if (!chosen.ok()) {
+    *reason = std::string(chosen.status().message());
     return false;
   }
+  const Product* p = &chosen->product;
   HT_ASSIGN_OR_RETURN(const PrimitiveArg left_arg,
                       FetchOperand(b, DNNL_ARG_SRC, p->a, p->pd.src_desc()));
   HT_ASSIGN_OR_RETURN(const PrimitiveArg right_arg,
                       FetchOperand(b, DNNL_ARG_WEIGHTS, p->b, p->pd.weights_desc()));
   PrimitiveStep step{.primitive = dnnl::matmul(p->pd), .scratchpad = p->pd.scratchpad_desc()};
   HT_ASSIGN_OR_RETURN(step.args, CommitTail(b, p->tail));
-  const BufferId result = b.Define(p->result.value, Layout::kPlain, DataType::kF32);
+  const BufferId result = b.Define(p->result.value, Layout::kPlain, p->result.type);
   step.args.push_back(left_arg);
   step.args.push_back(right_arg);
   step.args.push_back({DNNL_ARG_DST, p->pd.dst_desc(), result});
@@ -170,10 +201,10 @@ absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::
                {.node = m.anchor->name(),
                 .op = FusedName(m, fused),
                 .implementation = p->pd.impl_info_str(),
-                .precision = "f32"},
+                .precision = PrecisionName(mode, m)},
                std::move(step));
   HT_RETURN_IF_ERROR(LowerRest(b, m, fused));
-  if (m.transpose_result && !fold_result) {
+  if (m.transpose_result && !chosen->folds_result) {
     HT_RETURN_IF_ERROR(b.LowerAlone(m.transpose_result->node));
   }
   return true;

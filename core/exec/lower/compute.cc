@@ -50,8 +50,12 @@ class TailBuilder {
     HT_RETURN_IF_ERROR(AddBias(tail_ops));
     if (request_.mode == ComputeMode::kInt8) {
       AddSourceQuant();
-      AddScale(DNNL_ARG_WEIGHTS, match_.weights->scales,
-               match_.weights->scales.size() > 1 ? request_.weight_scale_mask : 0);
+      if (match_.right_quant) {
+        AddScale(DNNL_ARG_WEIGHTS, {match_.right_quant->view.scale}, 0);
+      } else {
+        AddScale(DNNL_ARG_WEIGHTS, match_.weights->scales,
+                 match_.weights->scales.size() > 1 ? request_.weight_scale_mask : 0);
+      }
     } else if (match_.weights && match_.weights->form == WeightForm::kI8) {
       ScaleWidenedResult();
     }

@@ -184,6 +184,64 @@ TEST(PlanActivations, AnElementwiseNodeBesideAnIntegerReaderDoesNotAskForFloat) 
   EXPECT_THAT(PlanOf(m.graph()).reads, UnorderedElementsAre("c1.0", "c2.0", "sum.1"));
 }
 
+// q, k and v are products with weights; what lies in front of the output projection moves elements.
+struct AttentionGraph {
+  GraphMaker m;
+  NodeSet int8;
+  AttentionGraph() {
+    const Shape flat = {1, 4, 8}, heads = {1, 2, 4, 4};
+    Value* x = m.Input("x", flat);
+    const auto project = [&](const std::string& name, Value* in) {
+      Value* w = m.Constant(name + "_w", RandomTensor({8, 8}, 4));
+      Value* y = m.Node("MatMul", name, {in, w}, flat);
+      int8.insert(y->producer());
+      return y;
+    };
+    const auto split = [&](const std::string& name, const Shape& shape) {
+      return m.Node("Transpose", name + "_heads", {project(name, x)}, shape);
+    };
+    Value* q = split("q", heads);
+    Value* k = split("k", heads);
+    Value* v = split("v", heads);
+    Value* scores = m.Node("MatMul", "scores", {q, k}, heads);
+    Value* mask = m.Input("mask", heads);
+    Value* p = m.Node("Softmax", "p", {m.Node("Add", "masked", {scores, mask}, heads)}, heads);
+    Value* a = m.Node("MatMul", "a", {p, v}, heads);
+    m.Output(project("out", m.Node("Transpose", "merged", {a}, flat)));
+    m.Output(m.Node("MatMul", "other", {x, q}, heads));  // nothing makes x in integers
+  }
+  const Node* Made(const std::string& name) { return m.graph().FindValue(name)->producer(); }
+};
+
+TEST(AttentionProducts, AreThoseOfWhatIntegerNodesMake) {
+  AttentionGraph g;
+  EXPECT_THAT(AttentionProducts(g.m.graph(), g.int8),
+              UnorderedElementsAre(g.Made("scores"), g.Made("a")));
+  g.int8.erase(g.Made("v"));
+  EXPECT_THAT(AttentionProducts(g.m.graph(), g.int8), ElementsAre(g.Made("scores")));
+  EXPECT_THAT(AttentionProducts(g.m.graph(), {}), IsEmpty());
+}
+
+TEST(PlanActivations, ProductsOfAttentionReadBothSidesAsIntegers) {
+  AttentionGraph g;
+  g.int8.merge(AttentionProducts(g.m.graph(), g.int8));
+  const ActivationPlan plan = PlanActivations(g.m.graph(), g.int8, nullptr);
+  std::vector<std::string> symmetric, affine;
+  for (const auto& q : plan.values) (q.symmetric ? symmetric : affine).push_back(q.value->name());
+  EXPECT_THAT(symmetric, UnorderedElementsAre("k", "k_heads", "v", "v_heads"));
+  EXPECT_THAT(affine, UnorderedElementsAre("x", "q", "q_heads", "p", "a", "merged"));
+}
+
+TEST(PlanActivations, ProductsNeedRangesOfBothSides) {
+  AttentionGraph g;
+  g.int8.merge(AttentionProducts(g.m.graph(), g.int8));
+  const RangeMap ranges = {
+      {"p", {0, 1}}, {"q_heads", {-1, 1}}, {"k_heads", {-1, 1}}, {"q", {-1, 1}}, {"k", {-1, 1}}};
+  const ActivationPlan plan = PlanActivations(g.m.graph(), g.int8, &ranges);
+  for (const auto& q : plan.values) EXPECT_NE(q.value->name(), "p");
+  for (const auto& r : plan.reads) EXPECT_NE(r.node, g.Made("a"));
+}
+
 TEST(PlanActivations, ValuesWithoutARangeStayFloat) {
   GraphMaker m;
   Value* x = m.Input("x", {1, 3, 4, 4});
@@ -243,6 +301,23 @@ INSTANTIATE_TEST_SUITE_P(
                       TypeCase{ActivationType::kU16, DataType::kU16, 4.0f / 65535, 16384},
                       TypeCase{ActivationType::kI16, DataType::kI16, 3.0f / 32767, 0}),
     [](const auto& info) { return std::string(Name(info.param.type)); });
+
+TEST(InsertStatic, RightSidesAreSymmetric) {
+  GraphMaker m;
+  Value* a = m.Input("a", {4, 4});
+  Value* b = m.Input("b", {4, 4});
+  Value* y = m.Node("MatMul", "y", {a, b}, {4, 4});
+  m.Output(y);
+  const ActivationPlan plan = {.values = {{b, 1, true}, {a, 0}},
+                               .reads = {{y->producer(), 0}, {y->producer(), 1}}};
+  InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"b", {-254, 1}}}, ActivationType::kU8);
+  HT_ASSERT_OK(m.graph().SortTopologically());
+  HT_ASSERT_OK(m.graph().Verify());
+  EXPECT_EQ(m.graph().FindValue("b_scale")->constant().data<float>()[0], 2.0f);
+  EXPECT_EQ(m.graph().FindValue("b_zero_point")->constant().data<int8_t>()[0], 0);
+  EXPECT_EQ(m.graph().FindValue("b_quantized")->type().type, DataType::kI8);
+  EXPECT_EQ(m.graph().FindValue("a_quantized")->type().type, DataType::kU8);
+}
 
 TEST(InsertDynamic, ConsumersOfOneValueShareItsQuantization) {
   GraphMaker m;
