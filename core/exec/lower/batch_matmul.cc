@@ -167,7 +167,9 @@ absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::
     *reason = "not f32";
     return false;
   }
-  const ComputeMatch& m = *unit.match;
+  ComputeMatch m = *unit.match;
+  // A constant matrix for each batch is read as the floats that it stands for.
+  m.weights.reset();
   const Value* right = m.anchor->input(1);
   const bool f32 = m.input->type().type == DataType::kF32 && right->type().type == DataType::kF32;
   if (m.anchor->op() != "MatMul" || !f32 || ElementCount(b.ShapeOf(m.input)) == 0 ||

@@ -116,11 +116,23 @@ TEST(QuantizedAttention, IsThreeStepsBehindItsInputs) {
   }
 }
 
+// Nothing packs these weights: they are floats before the product reads them.
+TEST(BatchMatMulLowering, ConstantBytesOfEveryBatch) {
+  Graph g = NewGraph();
+  Value* x = QuantizePair(g, g.AddInput("x", F32({2, 3, 8})), {});
+  Value* bytes = g.AddConstant("w", RandomInts(DataType::kI8, {2, 8, 5}, 2, -127, 127));
+  Value* scale = g.AddConstant("s", Tensor::Scalar(0.03125f));
+  g.AddOutput(Apply(g, "MatMul", {x, Apply(g, "DequantizeLinear", {bytes, scale})}));
+  const Outcome o = Compare(std::move(g), {RandomF32({2, 3, 8}, 1, -4, 4)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+  EXPECT_TRUE(Uses(o, "batch_matmul")) << Steps(o);
+}
+
 // Its zero point would cost a correction for each column: float arithmetic.
 TEST(QuantizedAttention, ARightOperandWithAZeroPointIsWidened) {
   Graph g = NewGraph();
   Value* a = QuantizePair(g, g.AddInput("a", F32({4, 16})), {});
-  Value* b = QuantizePair(g, g.AddInput("b", F32({16, 8})), {DataType::kU8, 0.03125f, 100});
+  Value* b = QuantizePair(g, g.AddInput("b", F32({16, 8})), {DataType::kI8, 0.03125f, 100});
   g.AddOutput(Apply(g, "MatMul", {a, b}));
   const Outcome o = Compare(
       std::move(g), {RandomF32({4, 16}, 1, -4, 4), RandomF32({16, 8}, 2, -4, 4)}, kAccumulate);
