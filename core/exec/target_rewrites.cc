@@ -46,6 +46,7 @@ bool CollectReaders(Value* v, std::vector<Node*>& dequantize, std::vector<Value*
   if (v->is_output()) return false;
   between.push_back(v);
   for (Node* user : v->uses()) {
+    if (IsOp(user, "Shape")) continue;
     if (IsOp(user, "DequantizeLinear") && user->input(0) == v) {
       dequantize.push_back(user);
     } else if ((IsOp(user, "MaxPool") || IsOp(user, "Reshape") || IsOp(user, "Flatten") ||

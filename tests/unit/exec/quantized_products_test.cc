@@ -128,6 +128,21 @@ TEST(BatchMatMulLowering, ConstantBytesOfEveryBatch) {
   EXPECT_TRUE(Uses(o, "batch_matmul")) << Steps(o);
 }
 
+// What reads the shape alone does not keep them signed.
+TEST(SignedActivations, BecomeUnsignedBesideAShape) {
+  Graph g = NewGraph();
+  Value* x = QuantizePair(g, g.AddInput("x", F32({6, 8})), {DataType::kI8, 0.03125f, 0});
+  Value* bytes = g.AddConstant("w", RandomInts(DataType::kI8, {8, 5}, 2, -127, 127));
+  Value* scale = g.AddConstant("s", Tensor::Scalar(0.03125f));
+  g.AddOutput(Apply(g, "MatMul", {x, Apply(g, "DequantizeLinear", {bytes, scale})}));
+  g.AddOutput(Apply(g, "Shape", {x->producer()->input(0)}));
+  const Outcome o = Compare(std::move(g), {RandomF32({6, 8}, 1, -4, 4)}, kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+  if (DetectCpuFeatures().vnni) {
+    EXPECT_EQ(PrecisionOf(o, "matmul"), "u8s8") << Steps(o);
+  }
+}
+
 // Its zero point would cost a correction for each column: float arithmetic.
 TEST(QuantizedAttention, ARightOperandWithAZeroPointIsWidened) {
   Graph g = NewGraph();
