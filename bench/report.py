@@ -2,6 +2,7 @@
 """Writes the tables of docs/performance.md from the JSON of a run of ./dev bench.
 
     ./dev bench --full && ./dev bench --report
+    ./dev bench --report --json build/bench/compare.json build/bench/real.json    # of several runs
 
 What stands between the two marks of the file is replaced, plots beside it too; the rest is written
 by hand.
@@ -109,6 +110,13 @@ def WeightTable(rows):
             *table]
 
 
+def Joined(documents):
+    """Runs of different models or setups as one; each names its machine."""
+    return {"machines": [d["machine"] for d in documents],
+            "cells": [c for d in documents for c in d["cells"]],
+            "weight_formats": [row for d in documents for row in d["weight_formats"]]}
+
+
 def Machine(m):
     return (f"{m['cpu']}, {m['cores']} cores, {m['isa']}; {m['system']}; ONNX Runtime "
             f"{m['onnxruntime']}, oneDNN {m['onednn']}; commit {m['commit']}, {m['time']}; load "
@@ -117,7 +125,7 @@ def Machine(m):
 
 def Render(document, plots=None):
     """Lines of Markdown. `plots`: {(group, setup): file name}."""
-    lines = [Machine(document["machine"]), ""]
+    lines = [line for m in document["machines"] for line in (Machine(m), "")]
     for (group, setup), cells in Split(document["cells"]).items():
         # The bars are for two threads, batch 1 and 8.
         judged = group in BARS and cells[0]["threads"] == 2 and cells[0]["workers"] == 1
@@ -141,11 +149,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--report", action="store_true", help="what ./dev bench chose this by")
     parser.add_argument("--build", help="ignored: nothing is run")
-    parser.add_argument("--json", type=pathlib.Path,
-                        default=ROOT / "build" / "bench" / "compare.json")
+    parser.add_argument("--json", type=pathlib.Path, nargs="+",
+                        default=[ROOT / "build" / "bench" / "compare.json"])
     parser.add_argument("--document", type=pathlib.Path, default=ROOT / "docs" / "performance.md")
     args = parser.parse_args()
-    document = json.loads(args.json.read_text())
+    document = Joined([json.loads(path.read_text()) for path in args.json])
     stem = args.document.stem
     paths = plot.Write(document, args.document.parent, stem)
     plots = {key: path.name for key, path in zip(Split(document["cells"]), paths, strict=True)}
