@@ -8,11 +8,10 @@ import argparse
 import pathlib
 import sys
 import tempfile
-import types
 
 import numpy as np
 
-from exported_variants_test import Export, Sqnr
+from exported_variants_test import Export, OnnxAndRuntime, Sqnr
 from halftone_server import Client, Server
 from soak_test import Calibrate
 from weight_formats_test import Model
@@ -65,11 +64,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", required=True, type=pathlib.Path)
     build = parser.parse_args().build
-    # Debian's onnxruntime and onnx disagree about this optional module.
-    sys.modules.setdefault("onnx.reference", types.ModuleType("onnx.reference"))
-    import onnx
-    import onnxruntime as ort
-    ort.set_default_logger_severity(3)
+    onnx, ort = OnnxAndRuntime()
     images = lambda seed: np.random.default_rng(seed).standard_normal((3, 16, 12, 12)).astype(np.float32)
     cases = {"layers": (Model(), images), "tokens": (Tokens(np.float32), lambda s: TokenInputs(np.float32, s)),
              "tokens64": (Tokens(np.float64), lambda s: TokenInputs(np.float64, s))}

@@ -96,15 +96,21 @@ def Compare(client, name, spec, inputs, onnx, ort):
     return [] if agreement >= min_agreement and sqnr >= min_sqnr else [f"{name} {spec}: {agreement} {sqnr}"]
 
 
+def OnnxAndRuntime():
+    """The modules onnx and onnxruntime, the latter without its warnings."""
+    # Debian's onnxruntime and onnx disagree about this optional module.
+    sys.modules.setdefault("onnx.reference", types.ModuleType("onnx.reference"))
+    import onnx
+    import onnxruntime
+    onnxruntime.set_default_logger_severity(3)
+    return onnx, onnxruntime
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", required=True, type=pathlib.Path)
     build = parser.parse_args().build
-    # Debian's onnxruntime and onnx disagree about this optional module.
-    sys.modules.setdefault("onnx.reference", types.ModuleType("onnx.reference"))
-    import onnx
-    import onnxruntime as ort
-    ort.set_default_logger_severity(3)
+    onnx, ort = OnnxAndRuntime()
     problems = []
     with Server(build) as server:
         client = Client(server.target)

@@ -7,11 +7,10 @@ import argparse
 import pathlib
 import sys
 import tempfile
-import types
 
 import numpy as np
 
-from exported_variants_test import Export, Sqnr
+from exported_variants_test import Export, OnnxAndRuntime, Sqnr
 from halftone_server import Client, Server
 
 TYPES = ["int16", "int8", "uint8", "int4", "uint4", "ternary", "binary"]
@@ -86,11 +85,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", required=True, type=pathlib.Path)
     build = parser.parse_args().build
-    # Debian's onnxruntime and onnx disagree about this optional module.
-    sys.modules.setdefault("onnx.reference", types.ModuleType("onnx.reference"))
-    import onnx
-    import onnxruntime as ort
-    ort.set_default_logger_severity(3)
+    onnx, ort = OnnxAndRuntime()
     problems = []
     model = Model()
     x = np.random.default_rng(3).standard_normal((3, 16, 12, 12)).astype(np.float32)

@@ -56,9 +56,10 @@ absl::StatusOr<std::string> Cell(const LabelledData& data, const std::string& te
 absl::Status PrintRow(const LabelledModel& model, const std::vector<std::string>& specs) {
   HT_ASSIGN_OR_RETURN(const LabelledData data, Load(model, absl::GetFlag(FLAGS_rows)));
   HT_ASSIGN_OR_RETURN(const Logits fp32, RunAll(data.fp32, data.test));
-  std::vector<std::string> cells = {model.name, absl::StrCat(fp32.values.size() / fp32.classes),
-                                    absl::StrFormat("%.1f", 100 * AccuracyOf(fp32, data.labels)),
-                                    absl::StrFormat("%.1f", 100 * model.ort_static)};
+  std::vector<std::string> cells = {
+      model.name, absl::StrCat(fp32.values.size() / fp32.classes),
+      absl::StrFormat("%.1f", 100 * AccuracyOf(fp32, data.labels)),
+      model.ort_static == 0 ? std::string("–") : absl::StrFormat("%.1f", 100 * model.ort_static)};
   for (const std::string& spec : specs) {
     const absl::StatusOr<std::string> cell = Cell(data, spec);
     cells.push_back(cell.ok() ? *cell : absl::StrCat("(", cell.status().message(), ")"));
