@@ -26,6 +26,17 @@ if(HALFTONE_SANITIZE)
     target_compile_definitions(halftone_options INTERFACE NDEBUG_SANITIZER)
   endif()
   target_link_options(halftone_options INTERFACE -fsanitize=${HALFTONE_SANITIZE})
+  if(HALFTONE_SANITIZE MATCHES "thread")
+    # See tests/testing/tsan_mutex.cc.
+    foreach(symbol IN ITEMS _ZN4absl7debian75Mutex4LockEv _ZN4absl7debian75Mutex10ReaderLockEv
+        _ZN4absl7debian75Mutex6UnlockEv _ZN4absl7debian75Mutex12ReaderUnlockEv
+        _ZN4absl7debian712Notification6NotifyEv _ZNK4absl7debian712Notification19WaitForNotificationEv
+        _ZN4absl7debian715BlockingCounter14DecrementCountEv _ZN4absl7debian715BlockingCounter4WaitEv
+        _ZN4absl7debian77CondVar10WaitCommonEPNS0_5MutexENS0_24synchronization_internal13KernelTimeoutE
+        _ZN4absl7debian75Mutex11AwaitCommonERKNS0_9ConditionENS0_24synchronization_internal13KernelTimeoutE)
+      target_link_options(halftone_options INTERFACE -Wl,--wrap=${symbol})
+    endforeach()
+  endif()
 endif()
 
 function(halftone_library name)
