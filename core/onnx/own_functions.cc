@@ -36,24 +36,22 @@ class FunctionWriter {
     node->add_output(output);
     return node;
   }
-  static void SetInt(onnx::NodeProto* node, const std::string& name, int64_t value) {
+  static onnx::AttributeProto* Attribute(onnx::NodeProto* node, const std::string& name,
+                                         onnx::AttributeProto::AttributeType type) {
     onnx::AttributeProto* attribute = node->add_attribute();
     attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::INT);
-    attribute->set_i(value);
-  }
-  onnx::AttributeProto* Constant(const std::string& output, const std::string& form,
-                                 onnx::AttributeProto::AttributeType type) {
-    onnx::AttributeProto* attribute = Node("Constant", {}, output)->add_attribute();
-    attribute->set_name(form);
     attribute->set_type(type);
     return attribute;
   }
+  static void SetInt(onnx::NodeProto* node, const std::string& name, int64_t value) {
+    Attribute(node, name, onnx::AttributeProto::INT)->set_i(value);
+  }
+  onnx::AttributeProto* Constant(const std::string& output, const std::string& form,
+                                 onnx::AttributeProto::AttributeType type) {
+    return Attribute(Node("Constant", {}, output), form, type);
+  }
   static void SetInts(onnx::NodeProto* node, const std::string& name, int64_t value) {
-    onnx::AttributeProto* attribute = node->add_attribute();
-    attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::INTS);
-    attribute->add_ints(value);
+    Attribute(node, name, onnx::AttributeProto::INTS)->add_ints(value);
   }
   void Ints(const std::string& output, int64_t value) {
     SetInts(Node("Constant", {}, output), "value_ints", value);

@@ -171,42 +171,43 @@ absl::StatusOr<int64_t> WeightNarrower::NarrowThrough(Node* node, int index,
   Value* out = node->output(0);
   const std::string name = out->name();
   const ValueType wide = out->type();
+  const bool scaled = IsInteger(format.type);
   Node* cast = graph_.AddNode({.op = "Cast",
                                .name = absl::StrCat(node->name(), "_Cast"),
-                               .outputs = {absl::StrCat(name, "_widened")},
+                               .outputs = {absl::StrCat(name, scaled ? "_codes" : "_widened")},
                                .attributes = {{"to", int64_t{Info(DataType::kF32).onnx_code}}}});
-  graph_.ReplaceUses(out, cast->output(0));
+  Value* widened = cast->output(0);
+  widened->set_type(wide);
+  if (scaled) widened = ScaleRows(*node, widened, weights, entry->narrow);
+  graph_.ReplaceUses(out, widened);
   graph_.SetInput(cast, 0, out);
   graph_.RenameValue(out, graph_.UniqueName(absl::StrCat(name, "_narrow")));
-  graph_.RenameValue(cast->output(0), name);
-  cast->output(0)->set_type(wide);
+  graph_.RenameValue(widened, name);
   out->set_type({entry->stored->type().type, wide.shape});
-  if (IsInteger(format.type)) ScaleRows(*node, cast->output(0), weights, entry->narrow);
   return entry->narrow.bytes();
 }
 
-void WeightNarrower::ScaleRows(const Node& gather, Value* codes, const std::string& weights,
-                               const NarrowWeights& narrow) {
-  const std::string name = codes->name();
-  const ValueType wide = codes->type();
-  Value* scale = graph_.AddConstant(absl::StrCat(weights, "_scale"), narrow.scale);
-  Node* scales = graph_.AddNode({.op = "Gather",
-                                 .name = absl::StrCat(gather.name(), "_scale"),
-                                 .inputs = {scale, gather.input(1)},
-                                 .outputs = {absl::StrCat(name, "_scale")},
-                                 .attributes = {{"axis", int64_t{0}}}});
-  ValueType one = wide;
+Value* WeightNarrower::ScaleRows(const Node& gather, Value* codes, const std::string& weights,
+                                 const NarrowWeights& narrow) {
+  const std::string name = gather.output(0)->name();
+  ValueType one = codes->type();
   if (one.shape && !one.shape->empty()) one.shape->back() = Dim(1);
+  Node* scales =
+      graph_.AddNode({.op = "Gather",
+                      .name = absl::StrCat(gather.name(), "_scale"),
+                      .inputs = {graph_.AddConstant(absl::StrCat(weights, "_scale"), narrow.scale),
+                                 gather.input(1)},
+                      .outputs = {absl::StrCat(name, "_scale")},
+                      .attributes = {{"axis", int64_t{0}}}});
   scales->output(0)->set_type(one);
-  Node* mul = graph_.AddNode({.op = "Mul",
-                              .name = absl::StrCat(gather.name(), "_Mul"),
-                              .outputs = {absl::StrCat(name, "_scaled")}});
-  graph_.ReplaceUses(codes, mul->output(0));
-  graph_.SetInput(mul, 0, codes);
-  graph_.SetInput(mul, 1, scales->output(0));
-  graph_.RenameValue(codes, graph_.UniqueName(absl::StrCat(name, "_codes")));
-  graph_.RenameValue(mul->output(0), name);
-  mul->output(0)->set_type(wide);
+  Value* scaled = graph_
+                      .AddNode({.op = "Mul",
+                                .name = absl::StrCat(gather.name(), "_Mul"),
+                                .inputs = {codes, scales->output(0)},
+                                .outputs = {absl::StrCat(name, "_scaled")}})
+                      ->output(0);
+  scaled->set_type(codes->type());
+  return scaled;
 }
 
 }  // namespace halftone

@@ -50,9 +50,9 @@ class WeightNarrower {
     Value* stored = nullptr;
     Value* widened = nullptr;  // made when first asked for
   };
-  // Multiplies `codes`, which `gather` took from a table as f32, by the scales of the same rows.
-  void ScaleRows(const Node& gather, Value* codes, const std::string& weights,
-                 const NarrowWeights& narrow);
+  // `codes`, which are what `gather` takes from a table, as f32, times the scales of the same rows.
+  Value* ScaleRows(const Node& gather, Value* codes, const std::string& weights,
+                   const NarrowWeights& narrow);
   absl::StatusOr<Entry*> Store(const Node& node, int index, const WeightFormat& format);
 
   Graph& graph_;
