@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/exec/byte_function.h"
 #include "core/exec/concat_slices.h"
 #include "core/exec/cpu_features.h"
 #include "core/exec/dnnl_util.h"
@@ -53,7 +54,8 @@ struct Unit {
   Node* anchor = nullptr;
   std::vector<Node*> nodes;
   std::vector<const Value*> inputs;
-  std::shared_ptr<const ComputeMatch> match;  // for multiply-accumulate anchors
+  std::shared_ptr<const ComputeMatch> match;          // for multiply-accumulate anchors
+  std::shared_ptr<const ByteFunction> byte_function;  // for a QuantizeLinear that ends one
 };
 
 // Builds one Program. Rules fetch inputs, define outputs and add steps in execution order.

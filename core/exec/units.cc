@@ -99,6 +99,16 @@ std::optional<Unit> QuantizedScaleUnit(Node* mul, const NodeSet& taken) {
   return unit;
 }
 
+// Any function of one 8-bit tensor that ends in this QuantizeLinear.
+std::optional<Unit> ByteFunctionUnit(Node* quantize, const NodeSet& taken) {
+  auto f = MatchByteFunction(quantize, [&](const Node* n) { return taken.contains(n); });
+  if (!f) return std::nullopt;
+  Unit unit{.anchor = quantize, .nodes = f->nodes};
+  AddQuantInputs(unit, f->x);
+  unit.byte_function = std::make_shared<const ByteFunction>(*std::move(f));
+  return unit;
+}
+
 }  // namespace
 
 Unit SingleUnit(Node* node) {
@@ -129,6 +139,11 @@ absl::StatusOr<std::vector<Unit>> FormUnits(const Graph& graph) {
   for (Node* node : graph.nodes()) {
     if (taken.contains(node)) continue;
     if (auto match = MatchCompute(node, is_taken)) take(ComputeUnit(*std::move(match)));
+  }
+  // From the end: a function may hold another.
+  for (auto it = graph.nodes().rbegin(); it != graph.nodes().rend(); ++it) {
+    if (taken.contains(*it)) continue;
+    if (auto function = ByteFunctionUnit(*it, taken)) take(*std::move(function));
   }
   for (Node* node : graph.nodes()) {
     if (taken.contains(node)) continue;

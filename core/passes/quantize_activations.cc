@@ -2,15 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
-#include <numeric>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "core/ops/registry.h"
-#include "core/ops/row_quant.h"
-#include "core/ops/unpack.h"
 
 namespace halftone {
 namespace {
@@ -19,6 +14,9 @@ namespace {
 constexpr std::array<absl::string_view, 14> kActivations = {
     "Clip", "Celu",  "Elu",  "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu",
     "Mish", "PRelu", "Relu", "Selu", "Sigmoid",     "Softplus",  "Tanh"};
+// Those of them that are sums of exponentials, or as dear, alone or as the gate of a Mul.
+constexpr std::array<absl::string_view, 8> kCostly = {"Celu", "Elu",     "Gelu",     "Mish",
+                                                      "Selu", "Sigmoid", "Softplus", "Tanh"};
 // With a constant operand these are a bias or a scale.
 constexpr std::array<absl::string_view, 4> kBinary = {"Add", "Div", "Mul", "Sub"};
 
@@ -103,35 +101,10 @@ bool IsFullSize(const Value* v, const Value* out) {
   return true;
 }
 
-// How static activations of a type are stored.
-struct ActivationFormat {
-  ActivationType type;
-  DataType stored;
-  int32_t low, high;  // low 0: affine; otherwise symmetric within ±high
-  Tensor (*zero_point)(int32_t);
-};
-template <typename T>
-Tensor ZeroPoint(int32_t value) {
-  return Tensor::Scalar<T>(static_cast<T>(value));
-}
-constexpr std::array kFormats = {
-    ActivationFormat{ActivationType::kU8, DataType::kU8, 0, 255, ZeroPoint<uint8_t>},
-    ActivationFormat{ActivationType::kI8, DataType::kI8, -127, 127, ZeroPoint<int8_t>},
-    ActivationFormat{ActivationType::kU16, DataType::kU16, 0, 65535, ZeroPoint<uint16_t>},
-    ActivationFormat{ActivationType::kI16, DataType::kI16, -32767, 32767, ZeroPoint<int16_t>}};
-
-const ActivationFormat& FormatOf(ActivationType type) {
-  return kFormats[static_cast<size_t>(type)];  // in the order of the enumeration
-}
-QParams ParamsFor(const ActivationFormat& format, const ValueRange& range) {
-  if (format.low == 0) return AffineQParams(range, format.low, format.high);
-  return SymmetricQParams(std::max(std::abs(range.min), std::abs(range.max)), format.high);
-}
-
 class Planner {
  public:
-  Planner(const Graph& graph, const NodeSet& int8, const RangeMap* allowed)
-      : graph_(graph), int8_(int8), allowed_(allowed) {}
+  Planner(const Graph& graph, const NodeSet& int8, const RangeMap* allowed, LookUps look_ups)
+      : graph_(graph), int8_(int8), allowed_(allowed), look_ups_(look_ups) {}
 
   ActivationPlan Run() {
     FindIntegerSources();
@@ -144,6 +117,9 @@ class Planner {
     for (Value* v : order_) {
       const int group = Root(index_.at(v));
       plan.values.push_back({v, group, symmetric.contains(group)});
+      if (const auto f = functions_.find(v); f != functions_.end()) {
+        plan.values.back().function = f->second;
+      }
     }
     plan.reads = std::move(reads_);
     return plan;
@@ -223,9 +199,25 @@ class Planner {
       }
       return;
     }
-    if (node->output(0) == nullptr || !CanJoinIntegers(graph_, *node)) return;
+    if (node->output(0) == nullptr || LookUp(node) || !CanJoinIntegers(graph_, *node)) return;
     if (MovesElements(graph_, *node)) return VisitPassThrough(node);
     VisitElementwise(node);
+  }
+
+  // A costly function between bytes: reads its argument as such. False: something else.
+  bool LookUp(Node* node) {
+    if (look_ups_ == LookUps::kNone || !index_.contains(node->output(0))) return false;
+    Value* x = AppliedTo(*node);
+    if (x == nullptr || OnlyUser(x) != node || !IsSource(x)) return false;
+    const auto costly = [](const Node* n) { return Contains(kCostly, n->op()); };
+    if (std::none_of(x->uses().begin(), x->uses().end(), costly) || !Quantize(x)) return false;
+    std::vector<Node*>& function = functions_[x];
+    for (Node* user : x->uses()) {
+      Read(user, user->input(0) == x ? 0 : 1);
+      if (user != node) function.push_back(user);
+    }
+    function.push_back(node);
+    return true;
   }
 
   // Both sides integers: the node moves bytes, and all its data share one scale.
@@ -318,6 +310,8 @@ class Planner {
   std::vector<int> group_;           // parent of each value in its group; roots are their own
   std::vector<ActivationPlan::Read> reads_;
   absl::flat_hash_set<std::pair<const Node*, int>> read_;
+  LookUps look_ups_;
+  absl::flat_hash_map<const Value*, std::vector<Node*>> functions_;  // that a table computes
 };
 
 }  // namespace
@@ -380,82 +374,9 @@ NodeSet AttentionProducts(const Graph& graph, const NodeSet& int8) {
   return out;
 }
 
-ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed) {
-  return Planner(graph, int8, allowed).Run();
-}
-
-void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
-                  ActivationType type) {
-  absl::flat_hash_map<int, ValueRange> group_ranges;
-  for (const ActivationPlan::Quantized& q : plan.values) {
-    group_ranges[q.group].Include(ranges.at(q.value->name()));
-  }
-  absl::flat_hash_map<const Value*, Value*> dequantized;
-  // In execution order, so that files read like the computation.
-  for (auto it = plan.values.rbegin(); it != plan.values.rend(); ++it) {
-    Value* v = it->value;
-    const ActivationFormat& format = FormatOf(it->symmetric ? ActivationType::kI8 : type);
-    const QParams p = ParamsFor(format, group_ranges.at(it->group));
-    const std::string& name = v->name();
-    Value* scale = graph.AddConstant(absl::StrCat(name, "_scale"), Tensor::Scalar<float>(p.scale));
-    Value* zero_point =
-        graph.AddConstant(absl::StrCat(name, "_zero_point"), format.zero_point(p.zero_point));
-    Node* q = graph.AddNode({.op = "QuantizeLinear",
-                             .name = absl::StrCat(name, "_QuantizeLinear"),
-                             .inputs = {v, scale, zero_point},
-                             .outputs = {absl::StrCat(name, "_quantized")}});
-    q->output(0)->set_type({format.stored, v->type().shape});
-    Node* dq = graph.AddNode({.op = "DequantizeLinear",
-                              .name = absl::StrCat(name, "_DequantizeLinear"),
-                              .inputs = {q->output(0), scale, zero_point},
-                              .outputs = {absl::StrCat(name, "_dequantized")}});
-    dq->output(0)->set_type(v->type());
-    dequantized[v] = dq->output(0);
-  }
-  for (const ActivationPlan::Read& read : plan.reads) {
-    graph.SetInput(read.node, read.input, dequantized.at(read.node->input(read.input)));
-  }
-}
-
-bool MultipliesRows(const Node& node) {
-  if (!node.domain().empty()) return false;
-  return node.op() == "MatMul" || (node.op() == "Gemm" && node.attributes().Int("transA", 0) == 0);
-}
-
-void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes, DynamicScale scale) {
-  const bool rows = scale == DynamicScale::kPerRow && !nodes.empty();
-  if (rows) graph.opsets()[std::string(kHalftoneDomain)] = kHalftoneOpset;
-  const std::string domain(rows ? kHalftoneDomain : "");
-  const std::string quantize(rows ? kDynamicQuantizeRows : "DynamicQuantizeLinear");
-  const std::string dequantize(rows ? kDequantizeRows : "DequantizeLinear");
-  absl::flat_hash_map<const Value*, Value*> dequantized;
-  for (Node* node : nodes) {
-    Value* v = node->input(0);
-    Value*& dq = dequantized[v];
-    if (dq == nullptr) {
-      const std::string name = v->name();
-      SymbolicShape scale_shape = Dims{};
-      if (rows && (scale_shape = v->type().shape)) scale_shape->back() = Dim(1);
-      Node* q =
-          graph.AddNode({.op = quantize,
-                         .domain = domain,
-                         .name = absl::StrCat(name, "_", quantize),
-                         .inputs = {v},
-                         .outputs = {absl::StrCat(name, "_quantized"), absl::StrCat(name, "_scale"),
-                                     absl::StrCat(name, "_zero_point")}});
-      q->output(0)->set_type({DataType::kU8, v->type().shape});
-      q->output(1)->set_type({DataType::kF32, scale_shape});
-      q->output(2)->set_type({DataType::kU8, scale_shape});
-      Node* widen = graph.AddNode({.op = dequantize,
-                                   .domain = domain,
-                                   .name = absl::StrCat(name, "_", dequantize),
-                                   .inputs = {q->output(0), q->output(1), q->output(2)},
-                                   .outputs = {absl::StrCat(name, "_dequantized")}});
-      widen->output(0)->set_type(v->type());
-      dq = widen->output(0);
-    }
-    graph.SetInput(node, 0, dq);
-  }
+ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed,
+                               LookUps look_ups) {
+  return Planner(graph, int8, allowed, look_ups).Run();
 }
 
 }  // namespace halftone

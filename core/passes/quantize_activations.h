@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "core/graph/graph.h"
 #include "core/quant/qparams.h"
 #include "core/quant/quant_spec.h"
@@ -37,6 +38,9 @@ struct ActivationPlan {
     Value* value = nullptr;
     int group = 0;           // values of one group share scale and zero point
     bool symmetric = false;  // i8 around zero instead of u8: somebody's right side (see below)
+    // The nodes of the one function that reads it, when a table of all its cases is to compute that
+    // function (see LookUps). The range is then cut to where the function changes.
+    std::vector<Node*> function;
   };
   struct Read {
     Node* node = nullptr;
@@ -50,15 +54,21 @@ struct ActivationPlan {
 // queries by keys, and weights of attention by values. Integer arithmetic takes them, too.
 NodeSet AttentionProducts(const Graph& graph, const NodeSet& int8);
 
+// Whether functions that cost as much as the product in front of them (Sigmoid, SiLU, Gelu, Tanh …)
+// read 8 bits, too, where their result becomes 8 bits anyway: then they are a table of 256 cases,
+// at the price of a second rounding.
+enum class LookUps : uint8_t { kNone, kCostlyFunctions };
+
 // Decides for a topologically sorted graph whose nodes `int8` read input 0 quantized, and a product
 // of two activations input 1 as well: that one symmetric. Values for which `allowed` is given and
 // has no entry stay float.
-ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed);
+ActivationPlan PlanActivations(const Graph& graph, const NodeSet& int8, const RangeMap* allowed,
+                               LookUps look_ups = LookUps::kNone);
 
 // Inserts QuantizeLinear → DequantizeLinear, per tensor: unsigned types are affine, signed ones
 // symmetric, and right sides of products are i8. Requires: a range for every value of the plan.
-void InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
-                  ActivationType type);
+absl::Status InsertStatic(Graph& graph, const ActivationPlan& plan, const RangeMap& ranges,
+                          ActivationType type);
 
 // What shares a scale in dynamic quantization: a tensor, or a row along the last axis (a token).
 enum class DynamicScale : uint8_t { kPerTensor, kPerRow };

@@ -215,6 +215,12 @@ NodeSet StaticNodes(const Graph& graph, const QuantSpec& spec,
   return out;
 }
 
+// The better levels lose less, and round each value once.
+LookUps LookUpsOf(const QuantSpec& spec) {
+  const bool bytes = BitsOf(spec.activation_type) == 8;
+  return spec.level == Level::kFast && bytes ? LookUps::kCostlyFunctions : LookUps::kNone;
+}
+
 absl::Status NothingToQuantize(const QuantSpec& spec, const std::vector<NodeChoice>& choices) {
   std::map<std::string, int> reasons;
   for (const NodeChoice& c : choices) ++reasons[absl::StrCat(c.node->op(), ": ", c.reason)];
@@ -286,7 +292,7 @@ std::vector<NodeChoice> ChooseNodes(const Graph& graph, const QuantSpec& spec,
 std::vector<std::string> ValuesToCalibrate(const Graph& graph, const QuantSpec& spec) {
   if (spec.activations != ActivationMode::kStatic) return {};
   const NodeSet int8 = StaticNodes(graph, spec, ChooseNodes(graph, spec, {}));
-  const ActivationPlan plan = PlanActivations(graph, int8, nullptr);
+  const ActivationPlan plan = PlanActivations(graph, int8, nullptr, LookUpsOf(spec));
   std::vector<std::string> names;
   for (const ActivationPlan::Quantized& q : plan.values) names.push_back(q.value->name());
   std::sort(names.begin(), names.end());
@@ -307,11 +313,12 @@ absl::StatusOr<std::vector<NodeChoice>> QuantizeGraph(Graph& graph, const QuantS
   const NodeSet int8 = Int8Nodes(choices);
   ActivationPlan plan;
   if (spec.activations == ActivationMode::kStatic) {
-    plan = PlanActivations(graph, StaticNodes(graph, spec, choices), options.ranges);
+    plan =
+        PlanActivations(graph, StaticNodes(graph, spec, choices), options.ranges, LookUpsOf(spec));
   }
   SetOutputs(choices, plan);
   if (spec.activations == ActivationMode::kStatic) {
-    InsertStatic(graph, plan, *options.ranges, spec.activation_type);
+    HT_RETURN_IF_ERROR(InsertStatic(graph, plan, *options.ranges, spec.activation_type));
   }
   InsertDynamicScales(graph, spec, choices, int8);
   WeightNarrower narrower(graph, options.narrow);

@@ -19,7 +19,7 @@
 namespace halftone {
 
 // Part of every variant id. Raise it when the same inputs may give other bytes.
-inline constexpr int kQuantizerVersion = 3;
+inline constexpr int kQuantizerVersion = 4;
 
 // Samples for calibration and comparison; each is one request: tensors in signature order.
 struct SampleSet {

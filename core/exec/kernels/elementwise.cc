@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kParallelElements = 1 << 15;
 
 const bool kHasAvx2 = __builtin_cpu_supports("avx2");
+const bool kHasVbmi = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi");
 
 #define HT_VECTORIZED __attribute__((target_clones("default", "avx2", "avx512f")))
 
@@ -148,6 +149,27 @@ HT_VECTORIZED void SumColumns(const Q* src, int64_t rows, int64_t stride, int64_
   }
 }
 
+// A vector of 64 at a time: two lookups of 128 entries each, of which the highest bit chooses.
+__attribute__((target("avx512f,avx512bw,avx512vbmi"))) int64_t LookUpVbmi(const uint8_t* table,
+                                                                          const uint8_t* src,
+                                                                          uint8_t* out, int64_t n) {
+  const __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64),
+                t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    const __m512i x = _mm512_loadu_si512(src + i);
+    const __m512i low = _mm512_permutex2var_epi8(t0, x, t1);
+    const __m512i high = _mm512_permutex2var_epi8(t2, x, t3);
+    _mm512_storeu_si512(out + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(x), low, high));
+  }
+  return i;
+}
+
+void LookUp(const uint8_t* table, const uint8_t* src, uint8_t* out, int64_t n) {
+  int64_t i = kHasVbmi ? LookUpVbmi(table, src, out, n) : 0;
+  for (; i < n; ++i) out[i] = table[src[i]];
+}
+
 // Calls f(u8 or i8 pointer) for the type of the view.
 template <typename F>
 void WithPointer(const QuantizedView& view, const void* p, F f) {
@@ -216,6 +238,14 @@ void RunQuantizedScale(const QuantizedView& x_view, const void* x, const float* 
       run(static_cast<int8_t*>(out));
     }
   });
+}
+
+void RunByteTable(const uint8_t* table, const uint8_t* src, uint8_t* out, int64_t n) {
+  constexpr int64_t kPiece = 1 << 14;
+#pragma omp parallel for if (n >= kParallelElements) schedule(static)
+  for (int64_t begin = 0; begin < n; begin += kPiece) {
+    LookUp(table, src + begin, out + begin, std::min(kPiece, n - begin));
+  }
 }
 
 void RunQuantizedMean(const QuantizedView& view, const void* src, int64_t batch, int64_t spatial,

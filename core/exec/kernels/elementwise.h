@@ -12,6 +12,7 @@ struct QuantizedView {
   DataType type = DataType::kU8;  // u8 or i8
   float scale = 1;
   int32_t zero_point = 0;
+  bool operator==(const QuantizedView&) const = default;
 };
 
 // q_out = quantize(act(dequantize(a) + dequantize(b))), act: none, or max(x, 0). All contiguous.
@@ -31,6 +32,9 @@ struct ScaledShape {
 };
 void RunQuantizedScale(const QuantizedView& x_view, const void* x, const float* gain,
                        const QuantizedView& out_view, void* out, const ScaledShape& shape);
+
+// out[i] = table[src[i]]; `table` has 256 entries, out may be src.
+void RunByteTable(const uint8_t* table, const uint8_t* src, uint8_t* out, int64_t n);
 
 // Mean over `spatial` positions of a channels-last quantized tensor [batch, spatial, channels],
 // dequantized: out[batch, channels].

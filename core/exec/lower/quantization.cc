@@ -1,10 +1,36 @@
 // Quantize and dequantize nodes that no neighbour absorbed, and dynamic quantization.
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/convert.h"
 #include "core/exec/kernels/row_quant.h"
 #include "core/exec/lower/rules.h"
 
 namespace halftone {
+
+absl::StatusOr<bool> LowerByteTable(ProgramBuilder& b, const Unit& unit, std::string* reason) {
+  if (unit.byte_function == nullptr) {
+    *reason = "";
+    return false;
+  }
+  const ByteFunction& f = *unit.byte_function;
+  HT_ASSIGN_OR_RETURN(const ByteTable table, Tabulate(b.graph(), f));
+  const Value* x = f.x.quantized;
+  const Layout layout = b.PlaceOf(x).layout;
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, layout, f.x.type));
+  const BufferId result = b.DefineOver(x, source, f.result.quantized, layout, f.result.type);
+  const int64_t n = ElementCount(b.ShapeOf(x));
+  const std::string ops = absl::StrJoin(
+      f.nodes, "+", [](std::string* out, const Node* node) { absl::StrAppend(out, node->op()); });
+  b.AddStep({unit.anchor->name(), ops, "", "table of 256 bytes", "int8"}, {source, result},
+            [=](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                RunByteTable(table.data(), bind.as<uint8_t>(source), bind.as<uint8_t>(result), n);
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
 
 absl::StatusOr<bool> LowerQuantize(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   const Node& node = *unit.anchor;

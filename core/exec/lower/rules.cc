@@ -97,7 +97,7 @@ const Table& Rules() {
       {{kIndexed},
        {"Tile", "Upsample", "GatherElements", "GatherND", "SpaceToDepth", "ReverseSequence",
         "CenterCropPad", "Trilu"}},
-      {{{"quantize", LowerQuantize}}, {"QuantizeLinear"}},
+      {{{"byte_table", LowerByteTable}, {"quantize", LowerQuantize}}, {"QuantizeLinear"}},
       {{{"dequantize", LowerDequantize}}, {"DequantizeLinear"}},
       {{{"dynamic_quantize", LowerDynamicQuantize}}, {"DynamicQuantizeLinear"}},
       {{{"quantize_rows", LowerQuantizeRows}}, {kDynamicQuantizeRows}},

@@ -41,6 +41,7 @@ absl::StatusOr<bool> LowerPad(ProgramBuilder& b, const Unit& unit, std::string* 
 absl::StatusOr<bool> LowerIndexed(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerDepthToSpace(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerGather(ProgramBuilder& b, const Unit& unit, std::string* reason);
+absl::StatusOr<bool> LowerByteTable(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerQuantize(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerDequantize(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerDynamicQuantize(ProgramBuilder& b, const Unit& unit, std::string* reason);

@@ -417,7 +417,9 @@ const OpCase kOpCases[] = {
        Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
        Value* z = g.AddConstant("z", Tensor::Scalar<uint8_t>(128));
        Value* d = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {x, s, z}), s, z});
-       Value* y = Apply(g, "Relu", {Apply(g, "Add", {d, d})});
+       Value* e = Apply(g, "MaxPool", {d}, {{"kernel_shape", std::vector<int64_t>{1, 1}}});
+       Value* f = Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {e, s, z}), s, z});
+       Value* y = Apply(g, "Relu", {Apply(g, "Add", {d, f})});
        return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {y, s, z}), s, z});
      },
      "quantized_add"},

@@ -21,13 +21,13 @@ struct NamedPlan {
   std::map<std::string, int> group;
 };
 
-NamedPlan PlanOf(Graph& graph) {
+NamedPlan PlanOf(Graph& graph, LookUps look_ups = LookUps::kNone) {
   NodeSet int8;
   for (const Node* n : graph.nodes()) {
     const bool computes = n->op() == "Conv" || n->op() == "Gemm" || n->op() == "MatMul";
     if (computes && n->input(1)->is_constant()) int8.insert(n);
   }
-  const ActivationPlan plan = PlanActivations(graph, int8, nullptr);
+  const ActivationPlan plan = PlanActivations(graph, int8, nullptr, look_ups);
   NamedPlan out;
   for (const auto& q : plan.values) {
     out.quantized.push_back(q.value->name());
@@ -56,6 +56,49 @@ TEST(PlanActivations, TakesSigmoidTimesItselfForOneActivation) {
   Value* silu = m.Node("Mul", "silu", {c1, s}, {1, 8, 4, 4});
   m.Output(m.Conv("c2", silu, 8, 2));
   EXPECT_THAT(PlanOf(m.graph()).quantized, UnorderedElementsAre("x", "silu"));
+}
+
+// Between bytes a costly function reads bytes; a cheap one, or one whose argument or result is
+// wanted as a float, stays behind the accumulator.
+TEST(PlanActivations, LooksUpCostlyFunctionsBetweenIntegers) {
+  const Shape shape = {1, 8, 4, 4};
+  const auto plan_of = [&](const std::string& op, bool gate, bool show) {
+    GraphMaker m;
+    Value* c1 = m.Conv("c1", m.Input("x", {1, 3, 4, 4}), 3, 8);
+    Value* y = m.Node(op, "f", {c1}, shape);
+    if (gate) y = m.Node("Mul", "y", {c1, y}, shape);
+    m.Output(m.Conv("c2", y, 8, 2));
+    if (show) m.Output(c1);
+    return PlanOf(m.graph(), LookUps::kCostlyFunctions);
+  };
+  const NamedPlan silu = plan_of("Sigmoid", true, false);
+  EXPECT_THAT(silu.quantized, UnorderedElementsAre("x", "c1", "y"));
+  EXPECT_THAT(silu.reads, UnorderedElementsAre("c1.0", "f.0", "y.0", "c2.0"));
+  EXPECT_THAT(plan_of("Gelu", false, false).reads, UnorderedElementsAre("c1.0", "f.0", "c2.0"));
+  EXPECT_THAT(plan_of("HardSigmoid", true, false).quantized, UnorderedElementsAre("x", "y"));
+  EXPECT_THAT(plan_of("Relu", false, false).quantized, UnorderedElementsAre("x", "f"));
+  EXPECT_THAT(plan_of("Gelu", false, true).quantized, UnorderedElementsAre("x", "f"));
+}
+
+// Half a step of a SiLU in [-0.278, 10] is 0.02: what it is at -5.64.
+TEST(InsertStatic, CutsTheRangeOfALookUpToWhereTheFunctionChanges) {
+  GraphMaker m;
+  const Shape shape = {1, 8, 4, 4};
+  Value* c1 = m.Conv("c1", m.Input("x", {1, 3, 4, 4}), 3, 8);
+  Value* s = m.Node("Sigmoid", "s", {c1}, shape);
+  Value* silu = m.Node("Mul", "silu", {c1, s}, shape);
+  m.Output(m.Conv("c2", silu, 8, 2));
+  const Value* last = m.graph().outputs()[0];
+  const ActivationPlan plan = PlanActivations(m.graph(), {c1->producer(), last->producer()},
+                                              nullptr, LookUps::kCostlyFunctions);
+  HT_ASSERT_OK(InsertStatic(m.graph(), plan,
+                            {{"x", {0, 1}}, {"c1", {-30, 10}}, {"silu", {-0.278f, 10}}},
+                            ActivationType::kU8));
+  HT_ASSERT_OK(m.graph().SortTopologically());
+  HT_ASSERT_OK(m.graph().Verify());
+  EXPECT_NEAR(m.graph().FindValue("c1_scale")->constant().data<float>()[0], 15.64f / 255, 1e-4);
+  EXPECT_EQ(s->producer()->input(0)->name(), "c1_dequantized");
+  EXPECT_EQ(silu->producer()->input(0)->name(), "c1_dequantized");
 }
 
 // x → c1 → relu → c2 ─┐
@@ -261,7 +304,8 @@ TEST(InsertStatic, TiedValuesGetTheUnionOfTheirRanges) {
   m.Output(z);
   const ActivationPlan plan = {.values = {{y, 0}, {a, 0}},
                                .reads = {{z->producer(), 0}, {y->producer(), 0}}};
-  InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"y", {0, 254}}}, ActivationType::kU8);
+  HT_ASSERT_OK(
+      InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"y", {0, 254}}}, ActivationType::kU8));
   HT_ASSERT_OK(m.graph().SortTopologically());
   HT_ASSERT_OK(m.graph().Verify());
   for (const std::string name : {"a", "y"}) {
@@ -286,7 +330,7 @@ TEST_P(InsertStaticTypes, UnsignedIsAffineAndSignedIsSymmetric) {
   Value* y = m.Conv("y", x, 3, 4);
   m.Output(y);
   const ActivationPlan plan = {.values = {{x, 0}}, .reads = {{y->producer(), 0}}};
-  InsertStatic(m.graph(), plan, {{"x", {-1, 3}}}, c.type);
+  HT_ASSERT_OK(InsertStatic(m.graph(), plan, {{"x", {-1, 3}}}, c.type));
   HT_ASSERT_OK(m.graph().Verify());
   EXPECT_EQ(m.graph().FindValue("x_quantized")->type().type, c.stored);
   EXPECT_FLOAT_EQ(m.graph().FindValue("x_scale")->constant().data<float>()[0], c.scale);
@@ -310,7 +354,8 @@ TEST(InsertStatic, RightSidesAreSymmetric) {
   m.Output(y);
   const ActivationPlan plan = {.values = {{b, 1, true}, {a, 0}},
                                .reads = {{y->producer(), 0}, {y->producer(), 1}}};
-  InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"b", {-254, 1}}}, ActivationType::kU8);
+  HT_ASSERT_OK(
+      InsertStatic(m.graph(), plan, {{"a", {-1, 0}}, {"b", {-254, 1}}}, ActivationType::kU8));
   HT_ASSERT_OK(m.graph().SortTopologically());
   HT_ASSERT_OK(m.graph().Verify());
   EXPECT_EQ(m.graph().FindValue("b_scale")->constant().data<float>()[0], 2.0f);
