@@ -15,29 +15,6 @@ bool IsOp(const Node* node, absl::string_view op) {
   return node != nullptr && node->op() == op && node->domain().empty();
 }
 
-// --- Q of constants --------------------------------------------------------------------------
-
-// Training with quantization leaves f32 weights behind a QuantizeLinear; primitives want the
-// integers themselves.
-absl::Status FoldQuantizedConstants(Graph& g) {
-  const std::vector<Node*> nodes = g.nodes();
-  for (Node* node : nodes) {
-    if (!IsOp(node, "QuantizeLinear")) continue;
-    std::vector<const Tensor*> inputs;
-    bool constant = true;
-    for (const Value* in : node->inputs()) {
-      constant &= in == nullptr || in->is_constant();
-      inputs.push_back(in == nullptr || !constant ? nullptr : &in->constant());
-    }
-    if (!constant) continue;
-    auto outputs = EvaluateNode(g, *node, inputs);
-    if (!outputs.ok()) continue;  // the run reports it
-    g.MakeConstant(node->output(0), std::move((*outputs)[0]));
-  }
-  g.RemoveUnused();
-  return absl::OkStatus();
-}
-
 // --- i8 activations → u8 ---------------------------------------------------------------------
 
 // The DQ nodes at the end of every path from an i8 value through data movement; false when
@@ -257,7 +234,6 @@ absl::Status WidenConvWeights(Graph& g) {
 }  // namespace
 
 absl::Status RewriteForTarget(Graph& graph) {
-  HT_RETURN_IF_ERROR(FoldQuantizedConstants(graph));
   HT_RETURN_IF_ERROR(MoveTransposes(graph));
   HT_RETURN_IF_ERROR(MoveGathers(graph));
   HT_RETURN_IF_ERROR(WidenConvWeights(graph));

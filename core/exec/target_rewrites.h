@@ -8,7 +8,6 @@
 
 namespace halftone {
 
-// - QuantizeLinear of constants is evaluated, so that weights are integers.
 // - i8 activations become u8 with a zero point 128 higher: every integer kernel prefers u8 · i8.
 //   The right side of a product of two activations stays i8.
 // - DQ → data movement → Q with equal parameters becomes data movement on integers.

@@ -47,7 +47,9 @@ bool ShouldFold(const Graph& graph, const Node& node) {
     if (!in->is_constant()) return false;
     input_bytes += in->constant().num_bytes();
   }
-  if (IsRandom(node) || IsQuantization(node) || HasSubgraph(node)) return false;
+  // Quantized weights stay so; weights that a file quantizes (as training leaves them) become it.
+  const bool stays_quantized = IsQuantization(node) && !IsOp(&node, "QuantizeLinear");
+  if (IsRandom(node) || stays_quantized || HasSubgraph(node)) return false;
   if (FindOp(graph, node) == nullptr || node.inputs().empty() || node.input(0) == nullptr) {
     return false;
   }

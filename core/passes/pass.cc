@@ -20,6 +20,7 @@ constexpr std::array kPortable = {
     Pass{"deduplicate", Deduplicate},
     Pass{"canonicalize_integer_products", CanonicalizeIntegerProducts},
     Pass{"center_weights", CenterWeights},
+    Pass{"pack_few_bits", PackFewBits},
     Pass{"canonicalize_layer_norm", CanonicalizeLayerNorm},
     Pass{"canonicalize_activations", CanonicalizeActivations},
     Pass{"canonicalize_pooling", CanonicalizePooling},

@@ -20,8 +20,8 @@ absl::StatusOr<bool> MergeTransposes(Graph& graph);
 absl::StatusOr<bool> RemoveIdentity(Graph& graph);
 
 // Nodes whose inputs are all constants become constants, unless the result is large (over 64 MiB
-// and larger than the inputs). Quantization nodes and casts that widen stored weights stay: they
-// say how a weight is kept in memory.
+// and larger than the inputs). What widens stored weights (DequantizeLinear, Cast) stays: it says
+// how a weight is kept in memory. A QuantizeLinear of weights folds to the integers.
 absl::StatusOr<bool> FoldConstants(Graph& graph);
 
 // Equal constants become one, and so do nodes that compute the same from the same inputs.
@@ -47,6 +47,10 @@ absl::StatusOr<bool> CanonicalizeIntegerProducts(Graph& graph);
 // DequantizeLinear of constant bytes with zero points → of i8 without, where the differences fit:
 // kernels want weights around zero.
 absl::StatusOr<bool> CenterWeights(Graph& graph);
+
+// DequantizeLinear of constant i8 that are all -1, 0 or 1, in front of float arithmetic → of packed
+// weights of 1 or 2 bits (core/ops/unpack.h): what training made ternary or binary stays so small.
+absl::StatusOr<bool> PackFewBits(Graph& graph);
 
 // ReduceMean, Sub, Pow, Sqrt, Div, Mul, Add → LayerNormalization.
 absl::StatusOr<bool> CanonicalizeLayerNorm(Graph& graph);

@@ -31,6 +31,24 @@ TEST(FoldConstants, FoldsChainsInOneSweep) {
   EXPECT_EQ(folded.nodes()[0]->input(1)->constant().data<float>()[9999], -2);
 }
 
+// As training with quantization leaves weights: float, quantized by the file.
+TEST(FoldConstants, WeightsThatAFileQuantizesAreStoredAsIntegers) {
+  Graph g = WithOpset(17);
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{10000}});
+  Value* scale = g.AddConstant("s", Tensor::Scalar<float>(0.5f));
+  Value* zero = g.AddConstant("z", Tensor::Scalar<int8_t>(0));
+  const auto add = [&](const std::string& op, std::vector<Value*> in, const std::string& out) {
+    return g.AddNode({.op = op, .inputs = std::move(in), .outputs = {out}})->output(0);
+  };
+  Value* q = add("QuantizeLinear", {Ones(g, "w", 10000), scale, zero}, "q");
+  g.AddOutput(add("Mul", {x, add("DequantizeLinear", {q, scale, zero}, "d")}, "y"));
+  HT_ASSERT_OK(InferShapes(g));
+  const Graph folded = RunPass(g, FoldConstants);
+  EXPECT_EQ(OpsOf(folded), "DequantizeLinear Mul");
+  EXPECT_EQ(folded.FindValue("q")->constant().type(), DataType::kI8);
+  EXPECT_EQ(folded.FindValue("w"), nullptr) << "the floats are gone";
+}
+
 TEST(FoldConstants, KeepsDequantizedWeights) {
   Graph g = WithOpset(17);
   const std::vector<int8_t> q(8, 3);
