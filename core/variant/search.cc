@@ -21,10 +21,15 @@ struct Trial {
   absl::string_view coarser_than;  // pointless where that one lost too much already
   absl::string_view better_than;   // pointless where that one met the quality already
   bool fast;                       // may win on speed
+  bool small = true;               // may win on size
 };
 constexpr std::array kTrials = {
     Trial{"int8/per-channel/static", true, "", "", true},
     Trial{"int8/per-channel/dynamic", false, "", "", true},
+    // The same formats where they pay, f32 where they do not.
+    Trial{"int8/per-channel/static/speed", true, "", "", true, false},
+    Trial{"int8/per-channel/dynamic/speed", false, "", "", true, false},
+    Trial{"int8/per-channel/dynamic-per-token", false, "", "int8/per-channel/dynamic", true},
     Trial{"bf16", false, "", "", true},
     Trial{"fp16", false, "", "", true},
     Trial{"int8/per-channel/weight-only", false, "", "", false},
@@ -78,6 +83,7 @@ bool CouldWin(const Objective& o, const std::vector<Candidate>& tried, const Tri
               bool has_samples) {
   if (trial.needs_samples && !has_samples) return false;
   if (o.goal == Objective::Goal::kFastest && !trial.fast && o.max_resident_bytes == 0) return false;
+  if (o.goal == Objective::Goal::kSmallest && !trial.small) return false;
   if (const Candidate* finer = Find(tried, trial.coarser_than)) {
     if (!MeetsQuality(o, *finer)) return false;
   }

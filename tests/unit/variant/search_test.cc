@@ -78,6 +78,29 @@ TEST(Search, BetterLevelsAreTriedOnlyWhereThePlainOneFails) {
   EXPECT_THAT(w.built, Not(Contains("int8/per-channel/static/better")));
 }
 
+// Where int8 is slower than f32 in some layers, mixing is the fastest; it is never the smallest.
+TEST(Search, LayersThatDoNotPayStayFloatWhereSpeedIsTheGoal) {
+  World w = Typical();
+  w.results["int8/per-channel/static/speed"] = Make("int8/per-channel/static/speed", 150, 0.8, 20);
+  const Objective fastest{.goal = Goal::kFastest, .min_sqnr_db = 10};
+  EXPECT_EQ(Best(fastest, w.Search(fastest))->spec.ToString(), "int8/per-channel/static/speed");
+  World small = Typical();
+  small.Search({.goal = Goal::kSmallest, .min_sqnr_db = 10});
+  EXPECT_THAT(small.built, Not(Contains("int8/per-channel/static/speed")));
+}
+
+TEST(Search, AScalePerTokenWhereOnePerTensorLosesTooMuch) {
+  World w = Typical();
+  w.results["int8/per-channel/dynamic-per-token"] =
+      Make("int8/per-channel/dynamic-per-token", 100, 1.6, 29);
+  const Objective objective{.goal = Goal::kFastest, .min_sqnr_db = 28};
+  EXPECT_EQ(Best(objective, w.Search(objective, false))->spec.ToString(),
+            "int8/per-channel/dynamic-per-token");
+  World easy = Typical();
+  easy.Search({.goal = Goal::kFastest, .min_sqnr_db = 10}, false);
+  EXPECT_THAT(easy.built, Not(Contains("int8/per-channel/dynamic-per-token")));
+}
+
 TEST(Search, WithoutSamplesNothingStatic) {
   World w = Typical();
   w.Search({.goal = Goal::kFastest, .min_sqnr_db = 30}, /*has_samples=*/false);
