@@ -59,10 +59,11 @@ def Cases():
                Preprocess(np.load(folder / "test_images.npy")[:SAMPLES], meta["preprocess"]))
 
 
-def Export(client, model, spec, folder):
+def Export(client, model, spec, folder, for_training=False):
     """Writes the variant's files and returns the path of its model."""
+    folder.mkdir(exist_ok=True)
     selector = client.types.VariantSelector(spec_text=spec)
-    request = client.quantization_pb.ExportVariantRequest(model=model, variant=selector)
+    request = client.quantization_pb.ExportVariantRequest(model=model, variant=selector, for_training=for_training)
     files, names = {}, []
     for part in client.quantization.ExportVariant(request, timeout=60):
         if part.HasField("header"):

@@ -81,42 +81,75 @@ def Bytes(model):
     return sum(int(np.prod(t.dims)) * width[t.data_type] for t in model.graph.initializer)
 
 
+class Checks:
+    """One server, both libraries, and what went wrong so far."""
+
+    def __init__(self, client, model):
+        self.client = client
+        self.onnx, self.ort = OnnxAndRuntime()
+        self.x = np.random.default_rng(3).standard_normal((3, 16, 12, 12)).astype(np.float32)
+        self.fp32_bytes = Bytes(model)
+        self.problems = []
+
+    def Theirs(self, path):
+        """ONNX Runtime's answer, once ONNX's checker has accepted the file."""
+        self.onnx.checker.check_model(str(path), full_check=True)
+        options = self.ort.SessionOptions()
+        # By default ONNX Runtime multiplies 4-bit groups with activations that it rounds to 8 bits.
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+        session = self.ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return session.run(None, {"x": self.x})[0]
+
+    def Agree(self, what, theirs, ours, share=0.0):
+        sqnr = Sqnr(theirs, ours)
+        print(f"{what:60} {share:.3f} of fp32, SQNR against ONNX Runtime {sqnr:6.1f} dB", flush=True)
+        if sqnr < MIN_SQNR:
+            self.problems.append(f"{what}: SQNR {sqnr:.1f}")
+
+    def Share(self, path):
+        return Bytes(self.onnx.load(str(path), load_external_data=False)) / self.fp32_bytes
+
+    def Variant(self, spec, folder):
+        result = self.client.Quantize("layers", spec)
+        path = Export(self.client, "layers", spec, folder / "variant")
+        share = self.Share(path)
+        self.Agree(spec, self.Theirs(path), self.client.Infer("layers", spec, self.x), share)
+        kind, granularity = spec.split("/")[:2]
+        if granularity == "per-channel" and share > SHARES[kind]:
+            self.problems.append(f"{spec}: {share:.3f} of fp32")
+        floats = [l.node for l in result.report.layers if not l.precision.startswith(kind)]
+        if floats:
+            self.problems.append(f"{spec}: {floats} stayed float")
+
+    def Training(self, spec, folder):
+        """To a training framework and back: the same answers all the way, and as few bits as before."""
+        path = Export(self.client, "layers", spec, folder / "to_train", for_training=True)
+        theirs = self.Theirs(path)
+        self.Agree(f"{spec} for training", theirs, self.client.Infer("layers", spec, self.x), self.Share(path))
+        self.client.Upload("trained", self.onnx.load(str(path)).SerializeToString())
+        back = Export(self.client, "trained", "fp32", folder / "back")
+        self.Agree(f"{spec} uploaded again", theirs, self.client.Infer("trained", "fp32", self.x), self.Share(back))
+        was = self.Share(folder / "variant" / "model.onnx")
+        if self.Share(back) > 1.1 * was + 0.01:
+            self.problems.append(f"{spec}: {self.Share(back):.3f} of fp32 after training, {was:.3f} before")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", required=True, type=pathlib.Path)
     build = parser.parse_args().build
-    onnx, ort = OnnxAndRuntime()
-    problems = []
     model = Model()
-    x = np.random.default_rng(3).standard_normal((3, 16, 12, 12)).astype(np.float32)
-    fp32_bytes = Bytes(model)
     with Server(build) as server:
         client = Client(server.target)
+        checks = Checks(client, model)
         client.Upload("layers", model.SerializeToString())
         for spec in Specs():
-            result = client.Quantize("layers", spec)
             with tempfile.TemporaryDirectory() as folder:
-                path = Export(client, "layers", spec, pathlib.Path(folder))
-                onnx.checker.check_model(str(path), full_check=True)
-                exported = onnx.load(str(path), load_external_data=False)
-                options = ort.SessionOptions()
-                # By default ONNX Runtime multiplies 4-bit groups with activations that it rounds to 8 bits.
-                options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-                session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-                theirs = session.run(None, {"x": x})[0]
-            ours = client.Infer("layers", spec, x)
-            share, sqnr = Bytes(exported) / fp32_bytes, Sqnr(theirs, ours)
-            print(f"{spec:45} {share:.3f} of fp32, SQNR against ONNX Runtime {sqnr:6.1f} dB", flush=True)
-            if sqnr < MIN_SQNR:
-                problems.append(f"{spec}: SQNR {sqnr:.1f}")
-            kind, granularity = spec.split("/")[:2]
-            if granularity == "per-channel" and share > SHARES[kind]:
-                problems.append(f"{spec}: {share:.3f} of fp32")
-            floats = [l.node for l in result.report.layers if not l.precision.startswith(kind)]
-            if floats:
-                problems.append(f"{spec}: {floats} stayed float")
-    if problems:
-        sys.exit("; ".join(problems))
+                checks.Variant(spec, pathlib.Path(folder))
+                if spec.split("/")[0] in ("int8", "int4", "ternary", "binary"):
+                    checks.Training(spec, pathlib.Path(folder))
+    if checks.problems:
+        sys.exit("; ".join(checks.problems))
 
 
 if __name__ == "__main__":
