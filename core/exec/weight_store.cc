@@ -1,12 +1,14 @@
 #include "core/exec/weight_store.h"
 
 #include "core/base/status_macros.h"
+#include "core/exec/kernels/depthwise/depthwise.h"
 
 namespace halftone {
 
 int64_t PackedWeights::bytes() const {
   return (buffer == nullptr ? 0 : static_cast<int64_t>(buffer->size())) +
-         (rows == nullptr ? 0 : rows->bytes()) + (blocked == nullptr ? 0 : blocked->bytes());
+         (rows == nullptr ? 0 : rows->bytes()) + (blocked == nullptr ? 0 : blocked->bytes()) +
+         (depthwise == nullptr ? 0 : depthwise->bytes());
 }
 
 absl::StatusOr<PackedWeights> WeightStore::GetOrMake(

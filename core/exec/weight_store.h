@@ -18,14 +18,17 @@
 
 namespace halftone {
 
+class DepthwiseWeights;
+
 // Bytes in the layout `desc`; narrow forms keep desc's element order at `stored` width (see
 // lower/compute.h). Or integers with their scales: for matrix products, or in a convolution's
-// order.
+// order. Or what our depthwise kernel wants.
 struct PackedWeights {
   std::shared_ptr<Buffer> buffer = nullptr;
   dnnl::memory::desc desc;
   std::shared_ptr<const PackedRows> rows = nullptr;
   std::shared_ptr<const BlockedCodes> blocked = nullptr;
+  std::shared_ptr<const DepthwiseWeights> depthwise = nullptr;
 
   int64_t bytes() const;
 };

@@ -70,7 +70,7 @@ TEST_P(QatModels, RunOnIntegersWithTheirOwnScales) {
   for (const StepInfo& step : steps) {
     absl::StrAppend(&dump, step.node, " | ", step.op, " | ", step.rule, " | ", step.precision,
                     " | ", step.detail, "\n");
-    if (step.rule != "conv" && step.rule != "matmul") continue;
+    if (step.rule != "conv" && step.rule != "depthwise" && step.rule != "matmul") continue;
     if (step.precision == "u8s8" || step.precision == "s8s8") {
       ++integer_steps;
     } else {

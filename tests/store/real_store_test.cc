@@ -211,7 +211,9 @@ std::set<std::string> Precisions(const VariantHandle& handle) {
   const auto steps = handle.plan()->Describe({shape});
   HT_EXPECT_OK(steps.status());
   for (const StepInfo& step : *steps) {
-    if (step.rule == "conv" || step.rule == "matmul") out.insert(step.precision);
+    if (step.rule == "conv" || step.rule == "depthwise" || step.rule == "matmul") {
+      out.insert(step.precision);
+    }
   }
   return out;
 }

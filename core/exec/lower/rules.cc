@@ -29,7 +29,8 @@ struct Row {
 // Operator → rules.
 const Table& Rules() {
   static const auto* const kRows = new std::vector<Row>{
-      {{{"pointwise", LowerPointwise}, {"conv", LowerConv}}, {"Conv"}},
+      {{{"pointwise", LowerPointwise}, {"depthwise", LowerDepthwise}, {"conv", LowerConv}},
+       {"Conv"}},
       {{{"conv_transpose", LowerConvTranspose}}, {"ConvTranspose"}},
       {{kRowMatMul, {"matmul", LowerMatMul}, {"batch_matmul", LowerBatchMatMul}}, {"MatMul"}},
       {{kRowMatMul, {"matmul", LowerMatMul}}, {"Gemm"}},

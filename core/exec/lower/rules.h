@@ -9,6 +9,7 @@
 namespace halftone {
 
 absl::StatusOr<bool> LowerConv(ProgramBuilder& b, const Unit& unit, std::string* reason);
+absl::StatusOr<bool> LowerDepthwise(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerConvTranspose(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerPointwise(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason);

@@ -181,7 +181,7 @@ Graph QuantizedConvGraph(const ConvCase& c, const QuantizedConv& q, const Shape&
 
 bool RunsOnIntegers(const Outcome& o) {
   for (const StepInfo& s : o.steps) {
-    if (s.rule == "conv" || s.rule == "matmul" || s.rule == "row_matmul") {
+    if (s.rule == "conv" || s.rule == "depthwise" || s.rule == "matmul" || s.rule == "row_matmul") {
       return s.precision == "u8s8" && !absl::StrContains(s.implementation, "ref");
     }
   }
@@ -224,7 +224,8 @@ TEST_P(ConvLowering, FullRangeWeightsNeverSaturate) {
   const QuantizedConv q{.src_zero = 0, .quantize_output = false, .weight_limit = 127};
   const Outcome o = Compare(QuantizedConvGraph(c, q, {}), {RandomF32(c.x, 1, 8, 16)}, kAccumulate);
   EXPECT_LE(o.disagreement, 1) << Steps(o);
-  EXPECT_EQ(RunsOnIntegers(o), DetectCpuFeatures().vnni) << Steps(o);
+  // Our depthwise kernels are exact on every CPU.
+  EXPECT_EQ(RunsOnIntegers(o), DetectCpuFeatures().vnni || Uses(o, "depthwise")) << Steps(o);
 }
 
 TEST_P(ConvLowering, DynamicQuantizationAgreesWithTheReference) {
