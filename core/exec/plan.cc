@@ -1,78 +1,29 @@
 #include "core/exec/plan.h"
 
-#include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
-#include <list>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/exec/batch_rows.h"
 #include "core/exec/lowering.h"
-#include "core/exec/program.h"
+#include "core/exec/plan_impl.h"
 #include "core/exec/target_rewrites.h"
 #include "core/ops/eval_budget.h"
 #include "core/ops/evaluate.h"
 
 namespace halftone {
 
-// One specialisation; contexts that use it keep it alive after it left the cache.
-class Specialization {
- public:
-  explicit Specialization(std::unique_ptr<Program> program) : program_(std::move(program)) {}
-  const Program& program() const { return *program_; }
-
- private:
-  const std::unique_ptr<Program> program_;
-};
-
 namespace {
-
-using SpecializationPtr = std::shared_ptr<const Specialization>;
-using ShapeKey = std::string;
 
 ShapeKey KeyOf(absl::Span<const Shape> shapes) {
   return absl::StrJoin(shapes, ";", [](std::string* out, const Shape& s) {
     absl::StrAppend(out, absl::StrJoin(s, ","));
   });
 }
-
-// Bounded, least recently used first out.
-class SpecializationCache {
- public:
-  explicit SpecializationCache(size_t capacity) : capacity_(std::max<size_t>(capacity, 1)) {}
-
-  SpecializationPtr Find(const ShapeKey& key) {
-    const auto it = entries_.find(key);
-    if (it == entries_.end()) return nullptr;
-    order_.splice(order_.begin(), order_, it->second.position);
-    return it->second.value;
-  }
-  void Insert(const ShapeKey& key, SpecializationPtr value) {
-    if (entries_.contains(key)) return;
-    order_.push_front(key);
-    entries_[key] = {std::move(value), order_.begin()};
-    while (entries_.size() > capacity_) {
-      entries_.erase(order_.back());
-      order_.pop_back();
-    }
-  }
-
- private:
-  struct Entry {
-    SpecializationPtr value;
-    std::list<ShapeKey>::iterator position;
-  };
-  const size_t capacity_;
-  std::list<ShapeKey> order_;  // most recently used first
-  absl::flat_hash_map<ShapeKey, Entry> entries_;
-};
 
 // Of one value; beyond any memory.
 constexpr int64_t kMaxElements = int64_t{1} << 40;
@@ -122,31 +73,40 @@ absl::Status CheckSizes(const Graph& graph) {
   return absl::OkStatus();
 }
 
+std::vector<Shape> WithRows(absl::Span<const Shape> shapes, int64_t rows) {
+  std::vector<Shape> out(shapes.begin(), shapes.end());
+  for (Shape& shape : out) {
+    if (!shape.empty()) shape[0] = rows;
+  }
+  return out;
+}
+
+// How much a part of a batch may need.
+struct BatchLimit {
+  int64_t cached_bytes;  // where weights stay in the caches beside it
+  int64_t memory_bytes;  // where they do not
+};
+BatchLimit LimitOf(const PlanOptions& options) {
+  if (options.max_batch_bytes > 0) return {options.max_batch_bytes, options.max_batch_bytes};
+  // What is left of the last level's cache beside weights and other programs.
+  const int64_t cache = std::max<int64_t>(sysconf(_SC_LEVEL3_CACHE_SIZE), int64_t{8} << 20);
+  return {cache / 4 * 3, int64_t{256} << 20};
+}
+
+// Of the largest value, as f32 or whatever it is: less than what a run needs.
+int64_t WidestBytes(const Graph& graph) {
+  int64_t widest = 0;
+  for (const Value* v : graph.values()) {
+    const std::optional<Shape> shape = Concrete(v->type().shape);
+    if (v->is_constant() || !shape || !v->type().type) continue;
+    widest = std::max(widest, ElementCount(*shape) * BitWidth(*v->type().type) / 8);
+  }
+  return widest;
+}
+
 }  // namespace
 
-struct PlanImpl {
-  PlanImpl(Graph g, Signature s, PlanOptions o)
-      : graph(std::move(g)),
-        signature(std::move(s)),
-        options(o),
-        cache(static_cast<size_t>(o.max_specializations)) {}
-
-  absl::StatusOr<SpecializationPtr> Specialize(absl::Span<const Shape> shapes);
-  absl::StatusOr<SpecializationPtr> BuildLocked(absl::Span<const Shape> shapes)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mu);
-
-  const Graph graph;
-  const Signature signature;
-  const PlanOptions options;
-  WeightStore weights;
-  absl::Mutex build_mu;  // one specialisation is built at a time; lookups do not wait for it
-  absl::Mutex mu;
-  SpecializationCache cache ABSL_GUARDED_BY(mu);
-  int64_t inline_constant_bytes ABSL_GUARDED_BY(mu) = 0;
-};
-
-absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> shapes) {
-  const ScopedEvalBudget budget(BuildBudget(graph));
+absl::StatusOr<Graph> PlanImpl::ConcreteGraph(absl::Span<const Shape> shapes) const {
   Graph concrete = graph.Clone();
   for (size_t i = 0; i < shapes.size(); ++i) {
     Value* v = concrete.inputs()[i];
@@ -159,6 +119,10 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   HT_RETURN_IF_ERROR(InferShapes(concrete));
   concrete.RemoveUnused();
   HT_RETURN_IF_ERROR(CheckSizes(concrete));
+  return concrete;
+}
+
+absl::StatusOr<SpecializationPtr> PlanImpl::BuildProgram(Graph concrete) {
   ProgramBuilder builder(std::move(concrete),
                          {.features = options.features,
                           .threads = options.threads,
@@ -167,6 +131,69 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
                          weights);
   HT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, builder.Build());
   return std::make_shared<const Specialization>(std::move(program));
+}
+
+absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> shapes) {
+  const ScopedEvalBudget budget(BuildBudget(graph));
+  HT_ASSIGN_OR_RETURN(Graph whole, ConcreteGraph(shapes));
+  HT_ASSIGN_OR_RETURN(const std::vector<int64_t> rows, PartsOf(whole, shapes));
+  if (rows.empty()) return BuildProgram(std::move(whole));
+  std::vector<Specialization::Part> parts;
+  for (const int64_t n : rows) {
+    const auto alike =
+        std::find_if(parts.begin(), parts.end(), [&](const auto& part) { return part.rows == n; });
+    SpecializationPtr part = alike == parts.end() ? nullptr : alike->specialization;
+    if (part == nullptr) {
+      HT_ASSIGN_OR_RETURN(part, PartLocked(WithRows(shapes, n)));
+    }
+    parts.push_back({n, std::move(part)});
+  }
+  return std::make_shared<const Specialization>(std::move(parts));
+}
+
+absl::StatusOr<SpecializationPtr> PlanImpl::PartLocked(const std::vector<Shape>& shapes) {
+  const ShapeKey key = KeyOf(shapes);
+  {
+    absl::MutexLock lock(&mu);
+    if (auto found = cache.Find(key); found != nullptr && found->parts().empty()) return found;
+  }
+  HT_ASSIGN_OR_RETURN(Graph concrete, ConcreteGraph(shapes));
+  HT_ASSIGN_OR_RETURN(SpecializationPtr built, BuildProgram(std::move(concrete)));
+  Insert(key, built);
+  return built;
+}
+
+// The rows of each part of the batch; none: it runs as a whole.
+absl::StatusOr<std::vector<int64_t>> PlanImpl::PartsOf(const Graph& whole,
+                                                       absl::Span<const Shape> shapes) {
+  const int64_t batch = shapes.empty() || shapes[0].empty() ? 0 : shapes[0][0];
+  const BatchLimit limit = LimitOf(options);
+  if (batch < 2 || options.show_outputs || 2 * WidestBytes(whole) <= limit.cached_bytes) {
+    return std::vector<int64_t>();
+  }
+  const std::vector<Shape> one = WithRows(shapes, 1);
+  absl::StatusOr<Graph> row = ConcreteGraph(one);
+  // Some models have fixed sizes inside.
+  if (!row.ok() || !RowsAreIndependent(whole, *row)) return std::vector<int64_t>();
+  HT_ASSIGN_OR_RETURN(const SpecializationPtr built, PartLocked(one));
+  const int64_t row_bytes = std::max<int64_t>(built->program().arena_bytes, 1);
+  // Each part reads the weights again: only those that stay in the caches cost nothing.
+  const bool cached = weights.total_bytes() <= limit.cached_bytes;
+  const int64_t most =
+      std::max<int64_t>((cached ? limit.cached_bytes : limit.memory_bytes) / row_bytes, 1);
+  const int64_t parts = (batch + most - 1) / most;
+  if (parts == 1) return std::vector<int64_t>();
+  std::vector<int64_t> rows;
+  for (int64_t i = 0; i < parts; ++i) rows.push_back((batch * (i + 1)) / parts - batch * i / parts);
+  return rows;
+}
+
+void PlanImpl::Insert(const ShapeKey& key, SpecializationPtr built) {
+  absl::MutexLock lock(&mu);
+  if (built->parts().empty()) {
+    inline_constant_bytes = std::max(inline_constant_bytes, built->program().inline_constant_bytes);
+  }
+  cache.Insert(key, std::move(built));
 }
 
 absl::StatusOr<SpecializationPtr> PlanImpl::Specialize(absl::Span<const Shape> shapes) {
@@ -185,9 +212,7 @@ absl::StatusOr<SpecializationPtr> PlanImpl::Specialize(absl::Span<const Shape> s
     HT_RETURN_IF_ERROR(CheckShape(signature.inputs[i], shapes[i], symbols));
   }
   HT_ASSIGN_OR_RETURN(SpecializationPtr built, BuildLocked(shapes));
-  absl::MutexLock lock(&mu);
-  inline_constant_bytes = std::max(inline_constant_bytes, built->program().inline_constant_bytes);
-  cache.Insert(key, built);
+  Insert(key, built);
   return built;
 }
 
@@ -241,230 +266,18 @@ absl::Status Plan::Prepare(absl::Span<const Shape> input_shapes) const {
 
 absl::StatusOr<std::vector<StepInfo>> Plan::Describe(absl::Span<const Shape> input_shapes) const {
   HT_RETURN_IF_ERROR(Prepare(input_shapes));
-  HT_ASSIGN_OR_RETURN(const SpecializationPtr s, impl_->Specialize(input_shapes));
+  HT_ASSIGN_OR_RETURN(SpecializationPtr s, impl_->Specialize(input_shapes));
   std::vector<StepInfo> out;
+  if (const std::vector<Specialization::Part> parts = s->parts(); !parts.empty()) {
+    const auto& largest = *std::max_element(
+        parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.rows < b.rows; });
+    out.push_back({.op = "batch",
+                   .rule = "parts",
+                   .implementation = absl::StrCat(parts.size(), " x ", largest.rows, " rows")});
+    s = largest.specialization;
+  }
   for (const Step& step : s->program().steps) out.push_back(step.info);
   return out;
 }
-
-namespace {
-
-// A program bound to one context's memory.
-struct Instance {
-  SpecializationPtr specialization;
-  std::unique_ptr<Binding> binding;
-  std::vector<BoundStep> steps;
-  std::vector<double> seconds;
-  uint64_t last_used = 0;
-};
-
-}  // namespace
-
-struct Context::Impl {
-  explicit Impl(std::shared_ptr<const Plan> p) : plan(std::move(p)), stream(CpuEngine()) {}
-
-  absl::StatusOr<Instance*> Prepare(absl::Span<const Tensor> inputs);
-  absl::StatusOr<Instance*> Bind(const SpecializationPtr& specialization);
-  absl::Status Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes);
-  void ReleaseUnused(const Program& program);
-  absl::Status Execute(Instance& instance, absl::Span<const Tensor> inputs, const StopFn& stop);
-  absl::StatusOr<std::vector<Tensor>> CopyOutputs(Instance& instance);
-
-  std::shared_ptr<const Plan> plan;
-  dnnl::stream stream;
-  std::shared_ptr<Buffer> arena, scratch;
-  absl::flat_hash_map<const Specialization*, Instance> instances;
-  uint64_t runs = 0;
-  // The largest need within the current window of runs, see ReleaseUnused.
-  int64_t window_arena = 0, window_scratch = 0;
-  bool profile = false;
-  const Instance* profiled = nullptr;
-};
-
-absl::Status Context::Impl::Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes) {
-  if (buffer != nullptr && static_cast<int64_t>(buffer->size()) >= bytes) return absl::OkStatus();
-  instances.clear();  // they point into the old memory
-  profiled = nullptr;
-  buffer = Buffer::Allocate(static_cast<size_t>(std::max<int64_t>(bytes, 64)));
-  if (buffer == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("cannot allocate an arena of ", bytes, " bytes"));
-  }
-  return absl::OkStatus();
-}
-
-// One large batch must not pin its arena for ever: every kWindow runs, memory beyond twice of what
-// they needed goes back to the system.
-void Context::Impl::ReleaseUnused(const Program& program) {
-  constexpr uint64_t kWindow = 64;
-  constexpr int64_t kSlackBytes = int64_t{4} << 20;
-  window_arena = std::max(window_arena, program.arena_bytes);
-  window_scratch = std::max(window_scratch, program.scratch_bytes);
-  if (runs % kWindow != 0) return;
-  const auto wasteful = [&](const std::shared_ptr<Buffer>& buffer, int64_t needed) {
-    return buffer != nullptr && static_cast<int64_t>(buffer->size()) > 2 * needed + kSlackBytes;
-  };
-  if (wasteful(arena, window_arena) || wasteful(scratch, window_scratch)) {
-    instances.clear();
-    profiled = nullptr;
-    arena = nullptr;
-    scratch = nullptr;
-  }
-  window_arena = window_scratch = 0;
-}
-
-absl::StatusOr<Instance*> Context::Impl::Bind(const SpecializationPtr& specialization) {
-  ReleaseUnused(specialization->program());
-  if (const auto it = instances.find(specialization.get()); it != instances.end()) {
-    it->second.last_used = ++runs;
-    return &it->second;
-  }
-  const Program& program = specialization->program();
-  HT_RETURN_IF_ERROR(Reserve(arena, program.arena_bytes));
-  HT_RETURN_IF_ERROR(Reserve(scratch, program.scratch_bytes));
-  if (instances.size() >= static_cast<size_t>(std::max(1, plan->options().max_specializations))) {
-    const auto oldest = std::min_element(
-        instances.begin(), instances.end(),
-        [](const auto& a, const auto& b) { return a.second.last_used < b.second.last_used; });
-    instances.erase(oldest);
-  }
-  std::vector<std::byte*> pointers;
-  for (const ProgramBuffer& b : program.buffers) {
-    switch (b.kind) {
-      case ProgramBuffer::Kind::kArena:
-        pointers.push_back(arena->mutable_data() + b.arena_offset);
-        break;
-      case ProgramBuffer::Kind::kConstant:
-        pointers.push_back(const_cast<std::byte*>(b.constant.raw()));
-        break;
-      case ProgramBuffer::Kind::kInput:
-      case ProgramBuffer::Kind::kDynamic:
-        pointers.push_back(nullptr);
-        break;
-    }
-  }
-  Instance& instance = instances[specialization.get()];
-  instance.specialization = specialization;
-  instance.binding = std::make_unique<Binding>(stream, std::move(pointers),
-                                               std::vector<Tensor>(program.buffers.size()),
-                                               scratch->mutable_data());
-  for (const Step& step : program.steps) instance.steps.push_back(step.bind(*instance.binding));
-  instance.seconds.assign(program.steps.size(), 0.0);
-  instance.last_used = ++runs;
-  return &instance;
-}
-
-absl::Status Context::Impl::Execute(Instance& instance, absl::Span<const Tensor> inputs,
-                                    const StopFn& stop) {
-  const Program& program = instance.specialization->program();
-  for (size_t i = 0; i < program.buffers.size(); ++i) {
-    const ProgramBuffer& b = program.buffers[i];
-    if (b.kind != ProgramBuffer::Kind::kInput) continue;
-    instance.binding->SetPointer(static_cast<BufferId>(i),
-                                 const_cast<std::byte*>(inputs[b.input_index].raw()));
-  }
-  for (size_t i = 0; i < instance.steps.size(); ++i) {
-    using Clock = std::chrono::steady_clock;
-    const auto begin = profile ? Clock::now() : Clock::time_point();
-    if (stop) HT_RETURN_IF_ERROR(stop());
-    if (absl::Status status = instance.steps[i](); !status.ok()) {
-      return Annotate(
-          status, absl::StrCat(program.steps[i].info.op, " '", program.steps[i].info.node, "'"));
-    }
-    if (profile) {
-      instance.seconds[i] += std::chrono::duration<double>(Clock::now() - begin).count();
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<Tensor>> Context::Impl::CopyOutputs(Instance& instance) {
-  std::vector<Tensor> outputs;
-  for (const ProgramOutput& out : instance.specialization->program().outputs) {
-    if (out.dynamic) {
-      outputs.push_back(std::exchange(instance.binding->dynamic(out.buffer), Tensor()));
-      continue;
-    }
-    HT_ASSIGN_OR_RETURN(Tensor t, Tensor::Create(out.type, out.shape));
-    if (t.num_bytes() > 0) {
-      std::memcpy(t.mutable_raw(), instance.binding->pointer(out.buffer),
-                  static_cast<size_t>(t.num_bytes()));
-    }
-    outputs.push_back(std::move(t));
-  }
-  return outputs;
-}
-
-Context::Context(std::shared_ptr<const Plan> plan)
-    : impl_(std::make_unique<Impl>(std::move(plan))) {}
-Context::Context(Context&&) noexcept = default;
-Context& Context::operator=(Context&&) noexcept = default;
-Context::~Context() = default;
-
-absl::StatusOr<Instance*> Context::Impl::Prepare(absl::Span<const Tensor> inputs) {
-  const Signature& signature = plan->signature();
-  if (inputs.size() != signature.inputs.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("got ", inputs.size(), " inputs, want ", signature.inputs.size()));
-  }
-  std::vector<Shape> shapes;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].type() != signature.inputs[i].type) {
-      return absl::InvalidArgumentError(absl::StrCat("input '", signature.inputs[i].name, "': got ",
-                                                     Name(inputs[i].type()), ", want ",
-                                                     Name(signature.inputs[i].type)));
-    }
-    shapes.push_back(inputs[i].shape());
-  }
-  HT_ASSIGN_OR_RETURN(const SpecializationPtr s, plan->impl_->Specialize(shapes));
-  HT_ASSIGN_OR_RETURN(Instance * instance, Bind(s));
-  if (profile) profiled = instance;
-  return instance;
-}
-
-absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs,
-                                                 const StopFn& stop) {
-  CHECK(!impl_->plan->options().show_outputs) << "this plan is for Watch";
-  const ScopedEvalStop scope(stop);
-  HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Prepare(inputs));
-  HT_RETURN_IF_ERROR(impl_->Execute(*instance, inputs, stop));
-  return impl_->CopyOutputs(*instance);
-}
-
-absl::Status Context::Watch(absl::Span<const Tensor> inputs, const OutputWatcher& show,
-                            const StopFn& stop) {
-  CHECK(impl_->plan->options().show_outputs) << "this plan is for Run";
-  const ScopedEvalStop scope(stop);
-  HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Prepare(inputs));
-  instance->binding->SetWatcher(&show);
-  const absl::Status status = impl_->Execute(*instance, inputs, stop);
-  instance->binding->SetWatcher(nullptr);
-  return status;
-}
-
-int64_t Context::arena_bytes() const {
-  return static_cast<int64_t>((impl_->arena ? impl_->arena->size() : 0) +
-                              (impl_->scratch ? impl_->scratch->size() : 0));
-}
-
-void Context::EnableProfile() {
-  impl_->profile = true;
-  for (auto& [specialization, instance] : impl_->instances) {
-    std::fill(instance.seconds.begin(), instance.seconds.end(), 0.0);
-  }
-}
-
-std::vector<StepInfo> Context::Profile() const {
-  std::vector<StepInfo> out;
-  if (impl_->profiled == nullptr) return out;
-  const Program& program = impl_->profiled->specialization->program();
-  for (size_t i = 0; i < program.steps.size(); ++i) {
-    out.push_back(program.steps[i].info);
-    out.back().seconds = impl_->profiled->seconds[i];
-  }
-  return out;
-}
-
-void SetIntraOpThreads(int threads) { omp_set_num_threads(std::max(threads, 1)); }
 
 }  // namespace halftone

@@ -29,6 +29,10 @@ namespace halftone {
 struct PlanOptions {
   int threads = 1;  // intra-op threads of the contexts that will run it
   int max_specializations = 8;
+  // A batch whose activations need more than this runs in parts of as many rows as fit, where the
+  // rows are independent of each other: one after the other in caches is faster than all at once
+  // in memory, and a large batch does not need a large arena. 0: as the CPU's caches want it.
+  int64_t max_batch_bytes = 0;
   // kAuto: in bf16 whatever is stored as bf16. kF32: nothing in bf16. kBF16: whatever is stored as
   // bf16 or f32. kTf32: f32 as oneDNN's math mode allows. Where the CPU has no such instructions it
   // is f32.
@@ -81,7 +85,8 @@ class Plan {
   // Builds the specialisation for these input shapes now, so that the first Run is not the slow
   // one.
   absl::Status Prepare(absl::Span<const Shape> input_shapes) const;
-  // How each node runs for these input shapes.
+  // How each node runs for these input shapes. Of a batch that runs in parts: a line that says so,
+  // then the nodes of the largest part.
   absl::StatusOr<std::vector<StepInfo>> Describe(absl::Span<const Shape> input_shapes) const;
 
  private:
@@ -109,7 +114,8 @@ class Context {
                      const std::function<absl::Status()>& stop = nullptr);
   // Bytes of arena and scratch that this context holds now.
   int64_t arena_bytes() const;
-  // Per-step times accumulate from here on, from zero. Costs a clock read per step.
+  // Per-step times accumulate from here on, from zero. Costs a clock read per step. Of a batch that
+  // runs in parts, the times of the parts that are as large as the last one.
   void EnableProfile();
   std::vector<StepInfo> Profile() const;
 

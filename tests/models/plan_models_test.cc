@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <set>
 
@@ -82,6 +83,59 @@ TEST_P(PlanModels, OutputsMatchTheRecordedOnes) {
     }
   }
   EXPECT_GT(sets, 0);
+}
+
+// Three rows that differ: the recorded one, and less of it. Empty where the model takes no batch.
+std::vector<Tensor> BatchOfThree(const Signature& signature, const std::vector<Tensor>& recorded) {
+  std::vector<Tensor> batch;
+  for (size_t i = 0; i < recorded.size(); ++i) {
+    const TensorSignature& want = signature.inputs[i];
+    const Tensor& row = recorded[i];
+    if (want.shape.empty() || want.shape[0].known() || row.dim(0) != 1) return {};
+    Shape shape = row.shape();
+    shape[0] = 3;
+    Tensor t = Tensor::Create(row.type(), shape).value();
+    const size_t bytes = static_cast<size_t>(row.num_bytes());
+    for (size_t r = 0; r < 3; ++r) std::memcpy(t.mutable_raw() + r * bytes, row.raw(), bytes);
+    if (row.type() == DataType::kF32) {
+      const absl::Span<float> x = t.mutable_data<float>();
+      for (size_t k = 0; k < x.size(); ++k)
+        x[k] *= 1 - 0.25f * static_cast<float>(3 * k / x.size());
+    }
+    batch.push_back(std::move(t));
+  }
+  return batch;
+}
+
+TEST_P(PlanModels, RowsOfABatchOneByOneAreTheBatch) {
+  if (GetParam() == "none") {
+    GTEST_SKIP() << "no models in " << ModelsFolder() << " (set HALFTONE_MODELS)";
+  }
+  const fs::path folder = ModelsFolder() / GetParam();
+  HT_ASSERT_OK_AND_ASSIGN(Graph g, ImportOnnxFile(folder / "model.onnx"));
+  HT_ASSERT_OK(RunPasses(g, PortablePasses()));
+  HT_ASSERT_OK_AND_ASSIGN(const Signature signature, SignatureOf(g));
+  const std::vector<Tensor> inputs =
+      BatchOfThree(signature, ReadSet(folder / "inputs", 0, "in", signature.inputs.size()));
+  if (inputs.empty()) GTEST_SKIP() << "takes no batch";
+  std::vector<std::vector<Tensor>> answers;
+  std::vector<Shape> shapes;
+  for (const Tensor& t : inputs) shapes.push_back(t.shape());
+  for (const int64_t limit : {int64_t{1} << 40, int64_t{1}}) {
+    HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(g.Clone(), {.max_batch_bytes = limit}));
+    HT_ASSERT_OK_AND_ASSIGN(const auto steps, plan->Describe(shapes));
+    if (limit == 1) RecordProperty("first_step", steps[0].rule);
+    EXPECT_FALSE(limit > 1 && steps[0].rule == "parts");
+    Context context(plan);
+    const auto got = context.Run(inputs);
+    if (!got.ok()) GTEST_SKIP() << "takes no batch of three: " << got.status();
+    answers.push_back(*got);
+  }
+  for (size_t i = 0; i < answers[0].size(); ++i) {
+    // Kernels may sum in another order; then an integer of a quantized model may be another one.
+    const Tolerance tolerance = IsQuantized(g) ? Tolerance{2e-2f, 1e-6f} : kAccumulate;
+    EXPECT_LE(Disagreement(answers[1][i], answers[0][i], tolerance), 1) << "output " << i;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, PlanModels, testing::ValuesIn(ModelNames()),
