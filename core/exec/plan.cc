@@ -1,5 +1,6 @@
 #include "core/exec/plan.h"
 
+#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -122,7 +123,24 @@ absl::StatusOr<Graph> PlanImpl::ConcreteGraph(absl::Span<const Shape> shapes) co
   return concrete;
 }
 
+namespace {
+
+// Primitives divide their work among the threads that the thread which creates them has.
+class ScopedIntraOpThreads {
+ public:
+  explicit ScopedIntraOpThreads(int threads) : before_(omp_get_max_threads()) {
+    SetIntraOpThreads(threads);
+  }
+  ~ScopedIntraOpThreads() { SetIntraOpThreads(before_); }
+
+ private:
+  const int before_;
+};
+
+}  // namespace
+
 absl::StatusOr<SpecializationPtr> PlanImpl::BuildProgram(Graph concrete) {
+  const ScopedIntraOpThreads threads(options.threads);
   ProgramBuilder builder(std::move(concrete),
                          {.features = options.features,
                           .threads = options.threads,

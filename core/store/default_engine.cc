@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/log/log.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/base/status_macros.h"
 #include "core/onnx/import.h"
 #include "core/passes/pass.h"
@@ -23,6 +25,24 @@ absl::StatusOr<Graph> ImportPortable(const std::string& path) {
   HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(path));
   HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
   return graph;
+}
+
+// Builds the primitives and touches every weight, so that the first request finds what the second
+// does. Where more than the batch is unknown, only requests know what to build.
+void WarmUp(const std::shared_ptr<const Plan>& plan) {
+  for (const TensorSignature& input : plan->signature().inputs) {
+    for (size_t i = 1; i < input.shape.size(); ++i) {
+      if (!input.shape[i].known()) return;
+    }
+  }
+  const absl::StatusOr<SampleSet> row = GenerateSamples(plan->signature(), 1);
+  if (!row.ok()) return;  // requests can say what such a model takes
+  const absl::Time end = absl::Now() + absl::Seconds(5);
+  const auto stop = [end] {
+    return absl::Now() < end ? absl::OkStatus() : absl::DeadlineExceededError("warm-up");
+  };
+  const absl::Status status = Context(plan).Run(row->samples[0], stop).status();
+  if (!status.ok()) LOG(INFO) << "store: warm-up of a plan: " << status;
 }
 
 }  // namespace
@@ -45,15 +65,19 @@ StoreEngine DefaultEngine(const ModelStoreOptions& options, const CpuFeatures& f
                     const std::string& path,
                     const QuantSpec& spec) -> absl::StatusOr<std::shared_ptr<const Plan>> {
     HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(path));
-    return Plan::Create(std::move(graph),
-                        {.threads = threads, .compute = spec.compute, .features = features});
+    HT_ASSIGN_OR_RETURN(
+        std::shared_ptr<const Plan> plan,
+        Plan::Create(std::move(graph),
+                     {.threads = threads, .compute = spec.compute, .features = features}));
+    WarmUp(plan);
+    return plan;
   };
   engine.memory = [](const Plan& plan) { return plan.memory(); };
   engine.enter_build_lane = [threads = options.build_threads] {
     LowerPriorityOfThisThread();
     SetIntraOpThreads(threads);
   };
-  engine.enter_load_lane = [threads = options.build_threads] { SetIntraOpThreads(threads); };
+  engine.enter_load_lane = [threads = options.threads_per_plan] { SetIntraOpThreads(threads); };
   engine.isa_class = IsaClass(features);
   return engine;
 }

@@ -316,6 +316,19 @@ TEST_F(RealStore, LoadingAndUnloadingLeavesTheResidentSetWhereItWas) {
   EXPECT_NEAR(static_cast<double>(ResidentSet()) / static_cast<double>(before), 1, 0.05);
 }
 
+// Primitives are built and weights are packed before anybody asks.
+TEST_F(RealStore, WhatIsLoadedIsReadyForItsFirstRequest) {
+  HT_ASSERT_OK_AND_ASSIGN(const auto store, ModelStore::Open({.directory = folder_}));
+  HT_ASSERT_OK(Upload(*store, "digits", model_).status());
+  for (const char* spec : {"fp32", "fp16", "int8/per-channel/weight-only"}) {
+    HT_ASSERT_OK_AND_ASSIGN(const VariantHandle handle, store->AcquireBlocking("digits", 0, spec));
+    const int64_t packed = handle.plan()->memory().packed_bytes;
+    EXPECT_GT(packed, 0) << spec;
+    HT_ASSERT_OK(Classify(handle).status());
+    EXPECT_EQ(handle.plan()->memory().packed_bytes, packed) << spec;
+  }
+}
+
 TEST_F(RealStore, TrainingFilesLiveAsLongAsTheyAreHeld) {
   HT_ASSERT_OK_AND_ASSIGN(const auto store, ModelStore::Open({.directory = folder_}));
   HT_ASSERT_OK_AND_ASSIGN(const ModelInfo info, Upload(*store, "digits", model_));
