@@ -53,7 +53,8 @@ void ExpectProduct(const CodeMatrix& m, const std::vector<float>& x, int64_t row
         want += term;
         magnitude += std::abs(term);
       }
-      worst = std::max(worst, std::abs(y[i * m.rows + r] - want) / (magnitude + 1e-20));
+      const double error = std::abs(y[i * m.rows + r] - want) / (magnitude + 1e-20);
+      if (!(error <= worst)) worst = error;  // NaN, too
     }
   }
   EXPECT_LE(worst, 1e-6) << what;
@@ -63,6 +64,22 @@ const std::vector<Size> kSizes = {{1, 1, 1},      {3, 9, 9},      {5, 16, 16},  
                                   {6, 200, 16},   {9, 300, 32},   {4, 520, 64},    {5, 1030, 128},
                                   {8, 1024, 256}, {3, 1100, 512}, {2, 2100, 1024}, {67, 130, 32},
                                   {33, 515, 515}, {130, 640, 128}};
+
+// Those that Multiply takes only where nothing better is supported.
+struct Kernel {
+  std::string name;
+  void (*run)(const GemvTask&, int64_t, int64_t);
+};
+std::vector<Kernel> SupportedKernels() {
+  std::vector<Kernel> kernels;
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return kernels;
+  kernels.push_back({"avx2", GemvAvx2});
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    kernels.push_back({"avx512", GemvAvx512});
+  }
+  return kernels;
+}
 
 class Gemv : public testing::TestWithParam<int> {};
 
@@ -84,17 +101,86 @@ TEST_P(Gemv, AgreesWithTheDefinition) {
         ExpectProduct(m, x, n, bias, y, what);
         packed->MultiplyPortable(x.data(), n, bias.data(), y.data(), scratch.data());
         ExpectProduct(m, x, n, bias, y, what + " portable");
-        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) continue;
-        const int64_t stride = packed->ScratchFloats(1);
-        std::fill(scratch.begin(), scratch.end(), 0.0f);
+        const int64_t stride = packed->padded_cols();
+        std::vector<float> padded(static_cast<size_t>(n * stride), 0.0f);
         for (int64_t i = 0; i < n; ++i) {
           std::copy(x.begin() + i * m.cols, x.begin() + (i + 1) * m.cols,
-                    scratch.begin() + i * stride);
+                    padded.begin() + i * stride);
         }
-        GemvAvx2({*packed, scratch.data(), stride, n, bias.data(), y.data()}, 0, m.rows);
-        ExpectProduct(m, x, n, bias, y, what + " avx2");
+        const GemvTask task{*packed, padded.data(), stride, n, bias.data(), y.data()};
+        for (const Kernel& kernel : SupportedKernels()) {
+          std::fill(y.begin(), y.end(), NAN);
+          kernel.run(task, 0, m.rows);
+          ExpectProduct(m, x, n, bias, y, what + " " + kernel.name);
+        }
       }
     }
+  }
+}
+
+TEST_P(Gemv, IsExactEnoughWhateverTheMagnitudesOfX) {
+  CodeMatrix m = RandomCodes(GetParam(), {6, 512, 64}, false, 1);
+  m.zeros = {0.0f};  // each code but 0 counts
+  const std::vector<float> scales = m.scales, bias(static_cast<size_t>(m.rows), 0.0f);
+  for (const float unit : {1e-29f, 1e-10f, 1.0f, 1e10f, 1e29f}) {
+    for (size_t i = 0; i < scales.size(); ++i) m.scales[i] = scales[i] / unit;
+    const auto packed = PackedRows::Pack(m);
+    std::vector<float> scratch(static_cast<size_t>(packed->ScratchFloats(1)));
+    std::vector<float> y(static_cast<size_t>(m.rows));
+    for (const float step : {1.0f, 10.0f, 1e3f}) {  // from one column to the next, of four
+      std::vector<float> x = RandomX(m.cols, 2);
+      for (int64_t c = 0; c < m.cols; ++c) {
+        x[c] *= unit * std::pow(step, -static_cast<float>(c % 4));
+      }
+      packed->Multiply(x.data(), 1, bias.data(), y.data(), scratch.data());
+      ExpectProduct(m, x, 1, bias, y, std::to_string(unit) + " / " + std::to_string(step));
+    }
+  }
+}
+
+TEST_P(Gemv, SmallestNumbersLoseNoMoreThanTheirLastBits) {
+  CodeMatrix m = RandomCodes(GetParam(), {6, 512, 64}, false, 1);
+  for (float& s : m.scales) s *= 1e30f;
+  const auto packed = PackedRows::Pack(m);
+  std::vector<float> scratch(static_cast<size_t>(packed->ScratchFloats(1)));
+  std::vector<float> y(static_cast<size_t>(m.rows));
+  for (const float unit : {1e-30f, 1e-32f, 1e-34f, 1e-38f}) {
+    std::vector<float> x = RandomX(m.cols, 2);
+    for (float& v : x) v *= unit;
+    packed->Multiply(x.data(), 1, nullptr, y.data(), scratch.data());
+    for (int64_t r = 0; r < m.rows; ++r) {
+      double want = 0, allowed = 0;
+      for (int64_t c = 0; c < m.cols; ++c) {
+        const double w = m.At(r, c);
+        want += w * x[c];
+        allowed += std::abs(w) * (0x1p-124 + 1e-6 * std::abs(x[c]));
+      }
+      EXPECT_NEAR(y[r], want, allowed) << unit;
+    }
+  }
+}
+
+TEST_P(Gemv, ZeroesCancelExactly) {
+  CodeMatrix m = RandomCodes(GetParam(), {9, 256, 32}, true, 1);
+  for (float& z : m.zeros) z = 1;
+  std::fill(m.codes.begin(), m.codes.end(), uint16_t{1});
+  const auto packed = PackedRows::Pack(m);
+  const std::vector<float> x = RandomX(m.cols, 2);
+  std::vector<float> scratch(static_cast<size_t>(packed->ScratchFloats(1)));
+  std::vector<float> y(static_cast<size_t>(m.rows), NAN);
+  packed->Multiply(x.data(), 1, nullptr, y.data(), scratch.data());
+  EXPECT_EQ(y, std::vector<float>(y.size(), 0.0f));
+}
+
+TEST_P(Gemv, WhatIsNotFiniteStaysSo) {
+  const CodeMatrix m = RandomCodes(GetParam(), {5, 256, 256}, false, 1);
+  const auto packed = PackedRows::Pack(m);
+  std::vector<float> scratch(static_cast<size_t>(packed->ScratchFloats(1)));
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    std::vector<float> x = RandomX(m.cols, 2), y(static_cast<size_t>(m.rows));
+    x[130] = bad;
+    packed->Multiply(x.data(), 1, nullptr, y.data(), scratch.data());
+    for (const float v : y) EXPECT_FALSE(std::isfinite(v)) << bad;
   }
 }
 

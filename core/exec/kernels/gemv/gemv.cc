@@ -1,6 +1,7 @@
 #include "core/exec/kernels/gemv/gemv.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/base/checked_math.h"
@@ -10,25 +11,35 @@
 namespace halftone {
 namespace {
 
-constexpr int64_t kChunkBytes = 64;
+constexpr int64_t kChunkBytes = PackedRows::kChunkBytes;
 constexpr int64_t kField = 16;  // columns that one shift brings to the front
 
 int64_t ColumnsPerChunk(int bits) { return kChunkBytes * 8 / bits; }
 
+// What cols() is rounded up to: whole chunks, and blocks of GemvVnni for the widths it takes.
+int64_t RowQuantum(int bits) {
+  return bits == 16 ? ColumnsPerChunk(16) : std::max(ColumnsPerChunk(bits), ColumnsPerChunk(4));
+}
+
 // Sets the code of column c in a row of zeros.
 void SetCode(uint8_t* row, int64_t c, int bits, uint16_t code) {
   if (bits == 8) {
-    row[c] = static_cast<uint8_t>(code - 128);
+    row[InRow(c)] = static_cast<uint8_t>(code - 128);
     return;
   }
   if (bits == 16) {
     const auto shifted = static_cast<uint16_t>(code - 32768);
-    std::memcpy(row + 2 * c, &shifted, sizeof(shifted));
+    std::memcpy(row + InRow(2 * c), &shifted, sizeof(shifted));
     return;
   }
   const int64_t chunk = ColumnsPerChunk(bits);
+  if (bits == 4) {
+    uint8_t* pair = row + InRow(c / chunk * kChunkBytes) + c % (chunk / 2);
+    *pair = static_cast<uint8_t>(*pair | code << (c % chunk < chunk / 2 ? 0 : 4));
+    return;
+  }
   const int64_t lane = c % kField, field = c % chunk / kField;
-  uint8_t* word = row + c / chunk * kChunkBytes + 4 * lane;
+  uint8_t* word = row + InRow(c / chunk * kChunkBytes) + 4 * lane;
   const int64_t bit = field * bits;
   word[bit / 8] = static_cast<uint8_t>(word[bit / 8] | code << (bit % 8));
 }
@@ -38,16 +49,21 @@ template <int kBits>
 inline void ReadField(const uint8_t* row, int64_t field, float* out) {
   if constexpr (kBits == 8) {
     int8_t q[kField];
-    std::memcpy(q, row + field * kField, sizeof(q));
+    std::memcpy(q, row + InRow(field * kField), sizeof(q));
     for (int l = 0; l < kField; ++l) out[l] = q[l];
   } else if constexpr (kBits == 16) {
     int16_t q[kField];
-    std::memcpy(q, row + field * kField * 2, sizeof(q));
+    std::memcpy(q, row + InRow(field * kField * 2), sizeof(q));
     for (int l = 0; l < kField; ++l) out[l] = q[l];
+  } else if constexpr (kBits == 4) {
+    uint8_t pairs[kField];
+    std::memcpy(pairs, row + InRow(field / 8 * kChunkBytes) + field % 4 * kField, sizeof(pairs));
+    const int shift = field % 8 < 4 ? 0 : 4;
+    for (int l = 0; l < kField; ++l) out[l] = static_cast<float>(pairs[l] >> shift & 15);
   } else {
     constexpr int kFields = 32 / kBits;
     uint32_t words[kField];
-    std::memcpy(words, row + field / kFields * kChunkBytes, sizeof(words));
+    std::memcpy(words, row + InRow(field / kFields * kChunkBytes), sizeof(words));
     const int shift = static_cast<int>(field % kFields) * kBits;
     for (int l = 0; l < kField; ++l) {
       out[l] = static_cast<float>(static_cast<int32_t>(words[l] >> shift & ((1u << kBits) - 1)));
@@ -116,24 +132,28 @@ void WithBits(int bits, F f) {
 
 using GemvFn = void (*)(const GemvTask&, int64_t, int64_t);
 
-// The three sum in different orders, so ONEDNN_MAX_CPU_ISA holds here, too.
-GemvFn BestGemv() {
-  const CpuFeatures features = DetectCpuFeatures();
+// They sum in different orders, so ONEDNN_MAX_CPU_ISA holds here, too.
+GemvFn BestGemv(const CpuFeatures& features) {
   if (features.avx512) return GemvAvx512;
   if (features.avx2 && __builtin_cpu_supports("fma")) return GemvAvx2;
   return GemvPortable;
 }
 
-void RunGemv(GemvFn gemv, const PackedRows& w, const float* x, int64_t m, const float* bias,
-             float* y, float* scratch) {
-  const int64_t stride = w.ScratchFloats(1);
-  const bool whole = stride == w.cols();
-  for (int64_t i = 0; i < m && !whole; ++i) {
+// The task of kernels that read x as it is, in rows padded by zeros.
+GemvTask Padded(const PackedRows& w, const float* x, int64_t m, const float* bias, float* y,
+                float* scratch) {
+  const int64_t stride = w.padded_cols();
+  if (stride == w.cols()) return {w, x, stride, m, bias, y};
+  for (int64_t i = 0; i < m; ++i) {
     float* padded = scratch + i * stride;
     std::copy(x + i * w.cols(), x + (i + 1) * w.cols(), padded);
     std::fill(padded + w.cols(), padded + stride, 0.0f);
   }
-  const GemvTask task{w, whole ? x : scratch, stride, m, bias, y};
+  return {w, scratch, stride, m, bias, y};
+}
+
+void RunGemv(GemvFn gemv, const GemvTask& task) {
+  const PackedRows& w = task.w;
   constexpr int64_t kRowsPerTask = 32;
   constexpr int64_t kParallelBytes = 1 << 16;
   const int64_t tasks = (w.rows() + kRowsPerTask - 1) / kRowsPerTask;
@@ -188,20 +208,20 @@ std::shared_ptr<const PackedRows> PackedRows::Pack(const CodeMatrix& m) {
   out->bits_ = m.bits;
   out->group_ = m.group;
   out->groups_ = m.groups();
-  const int64_t chunk = m.bits <= 4 ? ColumnsPerChunk(m.bits) : kField;
-  out->row_bytes_ = AlignUp(m.cols, chunk) * m.bits / 8;
-  out->codes_ = Buffer::Allocate(static_cast<size_t>(m.rows * out->row_bytes_));
+  out->padded_cols_ = AlignUp(m.cols, RowQuantum(m.bits));
+  out->row_bytes_ = out->padded_cols_ * m.bits / 8;
+  const int64_t rows = AlignUp(m.rows, kTile);
+  out->codes_ = Buffer::Allocate(static_cast<size_t>(rows * out->row_bytes_));
   if (out->codes_ == nullptr) return nullptr;
   auto* to = reinterpret_cast<uint8_t*>(out->codes_->mutable_data());
   std::memset(to, 0, out->codes_->size());
   for (int64_t r = 0; r < m.rows; ++r) {
     for (int64_t c = 0; c < m.cols; ++c) {
-      SetCode(to + r * out->row_bytes_, c, m.bits, m.codes[r * m.cols + c]);
+      SetCode(to + (out->row(r) - out->row(0)), c, m.bits, m.codes[r * m.cols + c]);
     }
   }
-  const int64_t padded = AlignUp(m.cols, chunk);
-  out->scale_stride_ = out->groups_ == 1 ? 1 : (padded + m.group - 1) / m.group;
-  out->scales_.assign(static_cast<size_t>(m.rows * out->scale_stride_), 0.0f);
+  out->scale_stride_ = out->groups_ == 1 ? 1 : (out->padded_cols_ + m.group - 1) / m.group;
+  out->scales_.assign(static_cast<size_t>(rows * out->scale_stride_), 0.0f);
   if (m.zeros.size() == 1) {
     out->zero_ = m.zeros[0] - out->bias();
   } else {
@@ -209,11 +229,15 @@ std::shared_ptr<const PackedRows> PackedRows::Pack(const CodeMatrix& m) {
   }
   for (int64_t r = 0; r < m.rows; ++r) {
     for (int64_t g = 0; g < out->groups_; ++g) {
-      const int64_t to_group = r * out->scale_stride_ + g, from = r * out->groups_ + g;
+      const int64_t to_group = out->ParamsAt(r) + g * kTile, from = r * out->groups_ + g;
       out->scales_[to_group] = m.scales[from];
       if (!out->zeros_.empty()) out->zeros_[to_group] = static_cast<uint16_t>(m.zeros[from]);
     }
   }
+  const float codes = std::ldexp(1.0f, m.bits);
+  out->zeros_are_codes_ = std::all_of(m.zeros.begin(), m.zeros.end(), [codes](float zero) {
+    return zero >= 0 && zero < codes && zero == std::floor(zero);
+  });
   out->column_scales_ = m.column_scales;
   out->column_zeros_ = m.column_zeros;
   return out;
@@ -242,18 +266,24 @@ bool PackedRows::multiplies() const {
 }
 
 int64_t PackedRows::ScratchFloats(int64_t m) const {
-  return m * AlignUp(cols_, bits_ <= 4 ? ColumnsPerChunk(bits_) : kField);
+  return m * std::max(padded_cols_, VnniTakes(*this) ? VnniScratchFloats(*this) : 0);
 }
 
 void PackedRows::Multiply(const float* x, int64_t m, const float* bias, float* y,
                           float* scratch) const {
-  static const GemvFn kBest = BestGemv();
-  RunGemv(kBest, *this, x, m, bias, y, scratch);
+  static const CpuFeatures kFeatures = DetectCpuFeatures();
+  static const GemvFn kBest = BestGemv(kFeatures);
+  if (!kFeatures.avx512 || !kFeatures.vnni || !VnniTakes(*this)) {
+    return RunGemv(kBest, Padded(*this, x, m, bias, y, scratch));
+  }
+  const int64_t stride = VnniScratchFloats(*this);
+  for (int64_t i = 0; i < m; ++i) PrepareVnni(*this, x + i * cols_, scratch + i * stride);
+  RunGemv(GemvVnni, {*this, scratch, stride, m, bias, y});
 }
 
 void PackedRows::MultiplyPortable(const float* x, int64_t m, const float* bias, float* y,
                                   float* scratch) const {
-  RunGemv(GemvPortable, *this, x, m, bias, y, scratch);
+  RunGemv(GemvPortable, Padded(*this, x, m, bias, y, scratch));
 }
 
 }  // namespace halftone

@@ -17,14 +17,21 @@ constexpr int64_t kField = 16;
 template <int kBits>
 HT_AVX2_INLINE __m256 LoadHalf(const uint8_t* row, int64_t field, int half) {
   if constexpr (kBits == 8) {
-    const auto* q = reinterpret_cast<const __m128i*>(row + field * kField + half * 8);
+    const auto* q = reinterpret_cast<const __m128i*>(row + InRow(field * kField) + half * 8);
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(q)));
   } else if constexpr (kBits == 16) {
-    const auto* q = reinterpret_cast<const __m128i*>(row + field * kField * 2 + half * 16);
+    const auto* q = reinterpret_cast<const __m128i*>(row + InRow(field * kField * 2) + half * 16);
     return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm_loadu_si128(q)));
+  } else if constexpr (kBits == 4) {
+    const auto* pairs = reinterpret_cast<const __m128i*>(row + InRow(field / 8 * 64) +
+                                                         field % 4 * kField + half * 8);
+    const __m128i shift = _mm_cvtsi32_si128(field % 8 < 4 ? 0 : 4);
+    const __m256i q = _mm256_srl_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(pairs)), shift);
+    return _mm256_cvtepi32_ps(_mm256_and_si256(q, _mm256_set1_epi32(15)));
   } else {
     constexpr int kFields = 32 / kBits;
-    const auto* words = reinterpret_cast<const __m256i*>(row + field / kFields * 64 + half * 32);
+    const auto* words =
+        reinterpret_cast<const __m256i*>(row + InRow(field / kFields * 64) + half * 32);
     const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(field % kFields) * kBits);
     const __m256i q = _mm256_srl_epi32(_mm256_loadu_si256(words), shift);
     return _mm256_cvtepi32_ps(_mm256_and_si256(q, _mm256_set1_epi32((1 << kBits) - 1)));

@@ -13,18 +13,27 @@ namespace halftone {
 namespace {
 
 constexpr int64_t kField = 16;
-// Rows are short streams for the hardware's prefetcher; all together they are one long one.
-constexpr int64_t kPrefetchBytes = 8192;
-
-HT_AVX512_INLINE void Prefetch(const uint8_t* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p + kPrefetchBytes), _MM_HINT_T0);
-}
 
 // What each code is; the 16 lanes repeat when there are fewer codes.
 template <int kBits>
 HT_AVX512_INLINE __m512 CodeValues() {
   const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
   return _mm512_cvtepi32_ps(_mm512_and_si512(lanes, _mm512_set1_epi32((1 << kBits) - 1)));
+}
+
+// The codes of field f of a chunk in the lowest bits of lanes; permutations look at no others.
+// `words`: the chunk without its earlier fields.
+template <int kBits>
+HT_AVX512_INLINE __m512i NextField(__m512i& words, const uint8_t* chunk, int f) {
+  if constexpr (kBits == 4) {
+    const auto* pairs = reinterpret_cast<const __m128i*>(chunk + f % 4 * kField);
+    const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128(pairs));
+    return f < 4 ? q : _mm512_srli_epi32(q, 4);
+  } else {
+    const __m512i q = words;
+    words = _mm512_srli_epi32(words, kBits);
+    return q;
+  }
 }
 
 // `kRows` rows of weights from r on times `kM` rows of x. Scales change every kGroup fields, where
@@ -53,9 +62,11 @@ HT_AVX512 void SmallCodes(const GemvTask& task, int64_t r) {
     for (int k = 0; k < kRows; ++k) {
       __m512 q = values;
       if constexpr (kZeros) {
-        q = _mm512_sub_ps(q, _mm512_set1_ps(static_cast<float>(*zeros[k]++)));
+        q = _mm512_sub_ps(q, _mm512_set1_ps(static_cast<float>(*zeros[k])));
+        zeros[k] += PackedRows::kTile;
       }
-      tables[k] = _mm512_mul_ps(q, _mm512_set1_ps(*scales[k]++));
+      tables[k] = _mm512_mul_ps(q, _mm512_set1_ps(*scales[k]));
+      scales[k] += PackedRows::kTile;
     }
   };
   const float* x = task.x;
@@ -65,11 +76,7 @@ HT_AVX512 void SmallCodes(const GemvTask& task, int64_t r) {
       next += chunks_per_group;
     }
     __m512i words[kRows];
-    for (int k = 0; k < kRows; ++k) {
-      Prefetch(codes[k]);
-      words[k] = _mm512_loadu_si512(codes[k]);
-      codes[k] += 64;
-    }
+    for (int k = 0; k < kRows; ++k) words[k] = _mm512_loadu_si512(codes[k]);
 #pragma GCC unroll 8
     for (int f = 0; f < kFields; ++f, x += kField) {
       if constexpr (kGroup != 0) {
@@ -78,11 +85,12 @@ HT_AVX512 void SmallCodes(const GemvTask& task, int64_t r) {
       __m512 xs[kM];
       for (int i = 0; i < kM; ++i) xs[i] = _mm512_loadu_ps(x + i * task.stride);
       for (int k = 0; k < kRows; ++k) {
-        const __m512 weights = _mm512_permutexvar_ps(words[k], tables[k]);
-        words[k] = _mm512_srli_epi32(words[k], kBits);
+        const __m512 weights =
+            _mm512_permutexvar_ps(NextField<kBits>(words[k], codes[k], f), tables[k]);
         for (int i = 0; i < kM; ++i) sums[k][i] = _mm512_fmadd_ps(weights, xs[i], sums[k][i]);
       }
     }
+    for (const uint8_t*& c : codes) c += PackedRows::kTile * PackedRows::kChunkBytes;
   }
   for (int k = 0; k < kRows; ++k) {
     for (int i = 0; i < kM; ++i) {
@@ -96,10 +104,10 @@ template <int kBits>
 HT_AVX512_INLINE __m512 LoadField(const uint8_t* row, int64_t field) {
   if constexpr (kBits == 8) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + field * kField))));
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + InRow(field * kField)))));
   } else {
     return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + field * kField * 2))));
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + InRow(field * kField * 2)))));
   }
 }
 
@@ -109,7 +117,6 @@ HT_AVX512 void LargeCodes(const GemvTask& task, int64_t r) {
   const PackedRows& w = task.w;
   const int64_t fields = task.stride / kField;
   const int64_t per_group = w.groups() == 1 ? fields : w.group() / kField;
-  constexpr int64_t kFieldBytes = kField * kBits / 8;
   __m512 sums[kRows][kM];
   for (auto& row : sums) {
     for (__m512& s : row) s = _mm512_setzero_ps();
@@ -124,7 +131,6 @@ HT_AVX512 void LargeCodes(const GemvTask& task, int64_t r) {
       __m512 xs[kM];
       for (int i = 0; i < kM; ++i) xs[i] = _mm512_loadu_ps(task.x + i * task.stride + f * kField);
       for (int k = 0; k < kRows; ++k) {
-        if (f * kFieldBytes % 64 == 0) Prefetch(w.row(r + k) + f * kFieldBytes);
         const __m512 q = _mm512_sub_ps(LoadField<kBits>(w.row(r + k), f), zeros[k]);
         for (int i = 0; i < kM; ++i) part[k][i] = _mm512_fmadd_ps(q, xs[i], part[k][i]);
       }
@@ -155,10 +161,10 @@ void Rows(const GemvTask& task, int64_t r) {
   }
 }
 
-// Enough sums at once to hide the latency of their additions, and no more than registers.
+// Tiles; LargeCodes would need more registers than there are for one times many rows of x.
 template <int kBits, int kGroup, int kM>
 void AllRows(const GemvTask& task, int64_t first, int64_t last) {
-  constexpr int kRows = kM <= 2 ? 4 : 2;
+  constexpr int kRows = kBits <= 4 || kM <= 2 ? PackedRows::kTile : 2;
   int64_t r = first;
   for (; r + kRows <= last; r += kRows) Rows<kBits, kGroup, kRows, kM>(task, r);
   for (; r < last; ++r) Rows<kBits, kGroup, 1, kM>(task, r);

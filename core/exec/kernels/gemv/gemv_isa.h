@@ -8,8 +8,8 @@
 
 namespace halftone {
 
-// Rows [first, last) of w times the m rows of x, which are `stride` apart and padded by zeros to a
-// whole chunk. y[i * w.rows() + r] = bias[r] + …
+// Rows [first, last) of w times the m rows of x, which are `stride` apart and padded by zeros to
+// w.padded_cols(); for GemvVnni what PrepareVnni wrote. y[i * w.rows() + r] = bias[r] + …
 struct GemvTask {
   const PackedRows& w;
   const float* x;
@@ -25,15 +25,27 @@ struct GemvParams {
 };
 inline GemvParams ParamsOf(const PackedRows& w, int64_t r, int64_t g) {
   const uint16_t* zeros = w.zeros(r);
-  return {w.scales(r)[g], zeros == nullptr ? w.zero() : static_cast<float>(zeros[g]) - w.bias()};
+  const int64_t at = g * PackedRows::kTile;
+  return {w.scales(r)[at], zeros == nullptr ? w.zero() : static_cast<float>(zeros[at]) - w.bias()};
 }
 
-// Columns of a chunk, in fields of 16.
-inline int FieldsPerChunk(int bits) { return 32 / bits; }
+// Where byte `offset` of a row lies, from PackedRows::row on.
+inline int64_t InRow(int64_t offset) {
+  constexpr int64_t kChunk = PackedRows::kChunkBytes;
+  return offset / kChunk * kChunk * PackedRows::kTile + offset % kChunk;
+}
 
 void GemvPortable(const GemvTask& task, int64_t first, int64_t last);
 void GemvAvx2(const GemvTask& task, int64_t first, int64_t last);
 void GemvAvx512(const GemvTask& task, int64_t first, int64_t last);
+
+// 4 bits with zero points that are codes, too, and 8 bits with one such zero point.
+bool VnniTakes(const PackedRows& w);
+// Requires: VnniTakes(w). One row of x to VnniScratchFloats(w) floats. A row with a NaN or an
+// infinity makes its products NaN.
+int64_t VnniScratchFloats(const PackedRows& w);
+void PrepareVnni(const PackedRows& w, const float* x, float* out);
+void GemvVnni(const GemvTask& task, int64_t first, int64_t last);
 
 }  // namespace halftone
 
