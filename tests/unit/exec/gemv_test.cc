@@ -180,7 +180,9 @@ TEST_P(Gemv, WhatIsNotFiniteStaysSo) {
     std::vector<float> x = RandomX(m.cols, 2), y(static_cast<size_t>(m.rows));
     x[130] = bad;
     packed->Multiply(x.data(), 1, nullptr, y.data(), scratch.data());
-    for (const float v : y) EXPECT_FALSE(std::isfinite(v)) << bad;
+    for (int64_t r = 0; r < m.rows; ++r) {
+      EXPECT_TRUE(std::isnan(y[r]) || y[r] == bad * m.At(r, 130)) << bad << " " << y[r];
+    }
   }
 }
 
