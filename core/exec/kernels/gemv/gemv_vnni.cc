@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "core/exec/kernels/gemv/gemv_isa.h"
 
@@ -58,7 +57,8 @@ int64_t ScalesAt(const PackedRows& w) {
   return w.padded_cols() / kBlock * BlockBytes(w.bits(), LanesPerGroup(w));
 }
 
-// Writes the digits of 128 numbers and returns their scale.
+// Writes the digits of 128 numbers and returns their scale. Beside a NaN or an infinity, which is
+// the scale then, all digits are 0: of 0 times it, and of what a conversion that fails returns.
 HT_VNNI_INLINE float WriteDigits(const float* x, uint8_t* digits) {
   __m512i largest = _mm512_setzero_si512();  // bit patterns: an infinity is above, a NaN higher
   __m512 values[8];
@@ -69,10 +69,6 @@ HT_VNNI_INLINE float WriteDigits(const float* x, uint8_t* digits) {
   const auto bits = static_cast<uint32_t>(_mm512_reduce_max_epu32(largest));
   float max = 0;
   std::memcpy(&max, &bits, sizeof(max));
-  if (!(max <= std::numeric_limits<float>::max())) {
-    std::memset(digits, 0, 2 * kDigits * 64);
-    return std::numeric_limits<float>::quiet_NaN();
-  }
   max = std::max(max, kSmallest);
   const __m512 inverse = _mm512_set1_ps(kLargest / max);
   for (int f = 0; f < 8; ++f) {
