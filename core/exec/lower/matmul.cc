@@ -277,8 +277,10 @@ std::optional<int64_t> RowDistance(const Shape& shape, const Shape& strides, Lay
 }
 
 // A product whose operands lie apart: it reads a slice where it lies, and writes a part of what a
-// Concat collects. False when neither is the case, or when there is no fast implementation.
-absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d, Layout layout) {
+// Concat collects. False when neither is the case and `dense_too` is not set, or when there is no
+// fast implementation.
+absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d, Layout layout,
+                               bool dense_too) {
   std::string why;
   const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
   // Then the float input has no place before somebody fetches it.
@@ -311,7 +313,7 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
       absl::StrAppend(&why, why.empty() ? "" : "; ", "part of a Concat");
     }
   }
-  if (!places.source && !places.result) return false;
+  if (!places.source && !places.result && !dense_too) return false;
   absl::StatusOr<Candidate> c =
       CreateProduct(d, SourceType(m, mode), WeightType(m, mode),
                     m.weights->form == WeightForm::kCodes, *std::move(tail));
@@ -341,7 +343,7 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
     HT_ASSIGN_OR_RETURN(const bool done, LowerGemv(b, m, dense->m, rows));
     if (done) return true;
   }
-  HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain));
+  HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain, false));
   if (by_strides) return true;
   std::string why;
   ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
@@ -481,14 +483,23 @@ std::optional<Dense> ReadPointwise(const ProgramBuilder& b, const ComputeMatch& 
   return Dense{.m = ElementCount(x) / x[1], .k = w[1], .n = w[0], .transposed_weights = true};
 }
 
+// Where its operands are dense, the convolution is as fast and does more. But it has no kernel for
+// f16 weights: widening them is a parallel region more, which costs a time slice wherever somebody
+// else wants the cores.
+bool BetterThanWidening(const ProgramBuilder& b, const ComputeMatch& m, const Dense& d) {
+  std::string why;
+  const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
+  return mode == ComputeMode::kHalfWeights && !NeedsParts(d, DataType::kF32, WeightType(m, mode));
+}
+
 }  // namespace
 
 absl::StatusOr<bool> LowerPointwise(ProgramBuilder& b, const Unit& unit, std::string* /*reason*/) {
-  // Where its operands are dense, the convolution is as fast and does more.
   if (unit.match == nullptr || !unit.match->weights) return false;
   const auto dense = ReadPointwise(b, *unit.match);
   if (!dense) return false;
-  return LowerRows(b, *unit.match, *dense, Layout::kChannelsLast);
+  return LowerRows(b, *unit.match, *dense, Layout::kChannelsLast,
+                   BetterThanWidening(b, *unit.match, *dense));
 }
 
 }  // namespace halftone

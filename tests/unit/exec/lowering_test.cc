@@ -125,7 +125,28 @@ TEST_P(ConvLowering, NarrowWeightsAgreeWithTheReference) {
         form == "bf16" && DetectCpuFeatures().bf16 ? Tolerance{2e-2f, 1e-3f} : kAccumulate;
     const Outcome o = Compare(std::move(g), {RandomF32(GetParam().x, 1)}, tolerance);
     EXPECT_LE(o.disagreement, 1) << form << "\n" << Steps(o);
-    EXPECT_TRUE(Uses(o, "conv")) << form << "\n" << Steps(o);
+    EXPECT_TRUE(Uses(o, "conv") || Uses(o, "pointwise")) << form << "\n" << Steps(o);
+  }
+}
+
+// A matrix product reads them as they are, up to the 512 channels that oneDNN's layout holds for.
+TEST(PointwiseLowering, HalfWeightsNeedNoWidening) {
+  for (const int64_t channels : {64, 512, 600}) {
+    const Shape in = {2, channels, 5, 7}, out = {2, 48, 5, 7};
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32(StaticDims(in)));
+    Value* r = g.AddInput("r", F32(StaticDims(out)));
+    const Tensor w = RandomF32({48, channels, 1, 1}, 2, -0.3f, 0.3f);
+    Value* stored = g.AddConstant("w", *Convert(w, DataType::kF16));
+    Value* y = Apply(g, "Conv",
+                     {x, Apply(g, "Cast", {stored}, {{"to", int64_t{1}}}),
+                      g.AddConstant("b", RandomF32({48}, 3))});
+    g.AddOutput(Apply(g, "Relu", {Apply(g, "Add", {y, r})}));
+    const Outcome o = Compare(std::move(g), {RandomF32(in, 1), RandomF32(out, 4)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    if (!DetectCpuFeatures().avx512) continue;  // oneDNN has no such product
+    EXPECT_EQ(Uses(o, "pointwise"), channels <= 512) << Steps(o);
+    EXPECT_EQ(Uses(o, "conv"), channels > 512) << Steps(o);
   }
 }
 
