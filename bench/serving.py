@@ -43,11 +43,11 @@ def Seconds(duration):
     return duration.seconds + duration.nanos * 1e-9
 
 
-def Resident(server):
+def Resident(server, key="VmRSS:"):
     for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(key):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmRSS")
+    raise RuntimeError(f"no {key}")
 
 
 def MemoryMetrics(server, spec):

@@ -108,6 +108,7 @@ void ModelStore::Impl::RunBuildLane() {
     // Arguments are evaluated in any order: the clock is read after the build.
     const absl::StatusOr<StoredVariant> result = Build(flight);
     FinishBuild(flight, result, clock_.Now() - started);
+    if (engine_.release_memory) engine_.release_memory();
   }
 }
 

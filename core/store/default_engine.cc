@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -73,6 +74,7 @@ StoreEngine DefaultEngine(const ModelStoreOptions& options, const CpuFeatures& f
     return plan;
   };
   engine.memory = [](const Plan& plan) { return plan.memory(); };
+  engine.release_memory = [] { malloc_trim(0); };
   engine.enter_build_lane = [threads = options.build_threads] {
     LowerPriorityOfThisThread();
     SetIntraOpThreads(threads);

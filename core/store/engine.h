@@ -40,6 +40,8 @@ struct StoreEngine {
                                                             const QuantSpec& spec)>
       load;
   std::function<PlanMemory(const Plan&)> memory;
+  // Gives freed memory back to the system: after builds, loads and evictions. May be empty.
+  std::function<void()> release_memory;
   // First call on the respective thread: priority, intra-op threads.
   std::function<void()> enter_build_lane;
   std::function<void()> enter_load_lane;

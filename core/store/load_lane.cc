@@ -35,6 +35,7 @@ void ModelStore::Impl::RunLoadLane() {
     }
     after.Run();
     if (to_load != nullptr) Load(to_load);
+    if (engine_.release_memory) engine_.release_memory();
   }
 }
 
