@@ -72,6 +72,11 @@ bool Dominates(const Candidate& a, const Candidate& b) {
   return no_worse && better;
 }
 
+// Where no layer pays, policy speed leaves all of them f32: the model itself under another name.
+bool IsFp32(const Candidate& c, const Candidate& fp32) {
+  return c.sqnr_db >= fp32.sqnr_db && c.resident_bytes >= fp32.resident_bytes;
+}
+
 const Candidate* Find(const std::vector<Candidate>& tried, absl::string_view text) {
   for (const Candidate& c : tried) {
     if (c.spec.ToString() == text) return &c;
@@ -193,7 +198,7 @@ absl::StatusOr<SearchState> SearchVariants(const Objective& objective, bool has_
     }
     tried.push_back(CandidateOf(*spec, *report));
     if (built.empty()) built.push_back(Fp32Candidate(*report));
-    built.push_back(tried.back());
+    if (!IsFp32(tried.back(), built[0])) built.push_back(tried.back());
     state.front = ParetoFront(built);
     state.best = *Best(objective, built);
     state.met = Meets(objective, state.best);

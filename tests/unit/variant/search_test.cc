@@ -166,6 +166,15 @@ TEST(SearchVariants, WhenTimeIsOverTheBestSoFarAndNeverNothing) {
   EXPECT_EQ(easy.best.spec.ToString(), "int8/per-channel/static");
 }
 
+TEST(SearchVariants, WhereNoLayerPaysTheModelItselfIsTheAnswer) {
+  Searching run;
+  run.world.results = {{"int8/per-channel/static/speed",
+                        Make("int8/per-channel/static/speed", 400, 3.9, 999, 1)}};
+  HT_ASSERT_OK_AND_ASSIGN(const SearchState got, run.Search({.goal = Goal::kFastest}));
+  EXPECT_EQ(got.best.spec.ToString(), "fp32");
+  EXPECT_EQ(got.front.size(), 1u);
+}
+
 TEST(SearchVariants, WhatCannotBeBuiltIsSaidAndPassedOver) {
   Searching run;
   run.world.results.erase("bf16");
