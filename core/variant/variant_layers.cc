@@ -4,6 +4,9 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/passes/pass.h"
+#include "core/passes/single_precision.h"
 
 namespace halftone {
 namespace {
@@ -128,6 +131,14 @@ std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& feat
         "f32");
   }
   return notes;
+}
+
+absl::StatusOr<Graph> InSingles(const Graph& doubles) {
+  Graph graph = doubles.Clone();
+  HT_RETURN_IF_ERROR(ComputeInSingles(graph));
+  // Passes that know f32 only have not seen such a model yet.
+  HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
+  return graph;
 }
 
 }  // namespace halftone

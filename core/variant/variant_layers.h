@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "core/exec/cpu_features.h"
 #include "core/graph/graph.h"
 #include "core/passes/quantize_graph.h"
@@ -28,6 +29,11 @@ int64_t ConstantBytes(const Graph& graph);
 std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& features);
 // True when integer arithmetic on this CPU needs weights in [-63, 63].
 bool NeedsReducedWeights(const QuantSpec& spec, const CpuFeatures& features);
+
+// A model of doubles (see ComputesInDoubles) as what is quantized and served, and what reports say.
+absl::StatusOr<Graph> InSingles(const Graph& doubles);
+inline constexpr char kDoublesNote[] =
+    "fp64 model computed in fp32: quality, sizes and speed are compared with its fp32 form";
 
 }  // namespace halftone
 

@@ -168,8 +168,8 @@ TEST(SearchVariants, WhenTimeIsOverTheBestSoFarAndNeverNothing) {
 
 TEST(SearchVariants, WhereNoLayerPaysTheModelItselfIsTheAnswer) {
   Searching run;
-  run.world.results = {{"int8/per-channel/static/speed",
-                        Make("int8/per-channel/static/speed", 400, 3.9, 999, 1)}};
+  run.world.results = {
+      {"int8/per-channel/static/speed", Make("int8/per-channel/static/speed", 400, 3.9, 999, 1)}};
   HT_ASSERT_OK_AND_ASSIGN(const SearchState got, run.Search({.goal = Goal::kFastest}));
   EXPECT_EQ(got.best.spec.ToString(), "fp32");
   EXPECT_EQ(got.front.size(), 1u);
