@@ -11,29 +11,6 @@
 namespace halftone {
 namespace {
 
-struct Quant {
-  DataType type = DataType::kU8;
-  float scale = 0.03125f;
-  int zero_point = 128;
-};
-
-struct Parameters {
-  Value* scale;
-  Value* zero_point;
-};
-Parameters AddParameters(Graph& g, const Quant& q) {
-  Tensor zero = q.type == DataType::kU8
-                    ? Tensor::Scalar<uint8_t>(static_cast<uint8_t>(q.zero_point))
-                    : Tensor::Scalar<int8_t>(static_cast<int8_t>(q.zero_point));
-  return {g.AddConstant("s", Tensor::Scalar(q.scale)), g.AddConstant("z", std::move(zero))};
-}
-Value* Dequantize(Graph& g, Value* bytes, const Parameters& p) {
-  return Apply(g, "DequantizeLinear", {bytes, p.scale, p.zero_point});
-}
-Value* Pair(Graph& g, Value* v, const Quant& q) {
-  const Parameters p = AddParameters(g, q);
-  return Dequantize(g, Apply(g, "QuantizeLinear", {v, p.scale, p.zero_point}), p);
-}
 Value* Scalar(Graph& g, float x) { return g.AddConstant("c", Tensor::Scalar(x)); }
 
 using Build = std::function<Value*(Graph&, Value*)>;
@@ -57,8 +34,8 @@ TEST_P(ByteFunctionLowering, IsOneStepAndEqualToTheReference) {
       for (int i = 0; i < 5; ++i) eye.mutable_data<float>()[i * 6] = 1;
       x = Apply(g, "Conv", {x, g.AddConstant("eye", eye)});
     }
-    Value* y = c.build(g, Pair(g, x, c.from));
-    const Parameters p = AddParameters(g, c.to);
+    Value* y = c.build(g, QuantizePair(g, x, c.from));
+    const QuantConstants p = AddConstants(g, c.to);
     g.AddOutput(Apply(g, "QuantizeLinear", {y, p.scale, p.zero_point}));
     const Outcome o = Compare(std::move(g), {RandomF32({2, 5, 67, 3}, 2, -6, 6)}, kExact);
     EXPECT_LE(o.disagreement, 1) << Steps(o);
@@ -84,7 +61,8 @@ INSTANTIATE_TEST_SUITE_P(
                      {}},
         FunctionCase{"SiluWithAQuantizedGate",
                      [](Graph& g, Value* x) {
-                       Value* gate = Pair(g, Apply(g, "Sigmoid", {x}), {DataType::kU8, 0.004f, 0});
+                       Value* gate =
+                           QuantizePair(g, Apply(g, "Sigmoid", {x}), {DataType::kU8, 0.004f, 0});
                        return Apply(g, "Mul", {gate, x});
                      },
                      {},
@@ -92,7 +70,7 @@ INSTANTIATE_TEST_SUITE_P(
         FunctionCase{"ReadsWhatItQuantizedItself",
                      [](Graph& g, Value* x) {
                        Value* y = Apply(g, "Relu", {x});
-                       return Apply(g, "Mul", {y, Pair(g, y, {DataType::kU8, 0.05f, 9})});
+                       return Apply(g, "Mul", {y, QuantizePair(g, y, {DataType::kU8, 0.05f, 9})});
                      },
                      {},
                      {}},
@@ -121,7 +99,7 @@ TEST(ByteFunctionLowering, LeavesWhatOthersReadInBetween) {
       {"two tensors",
        [](Graph& g, Value* x) {
          Value* other = g.AddInput("other", F32({2, 5, 6, 3}));
-         return Apply(g, "Sub", {x, Pair(g, other, {})});
+         return Apply(g, "Sub", {x, QuantizePair(g, other, {})});
        }},
       {"another shape",
        [](Graph& g, Value* x) {
@@ -130,8 +108,8 @@ TEST(ByteFunctionLowering, LeavesWhatOthersReadInBetween) {
   };
   for (const auto& [what, build] : cases) {
     Graph g = NewGraph(21);
-    Value* x = Pair(g, g.AddInput("x", F32({2, 5, 6, 3})), {});
-    g.AddOutput(Pair(g, build(g, x), {DataType::kU8, 0.0625f, 128}));
+    Value* x = QuantizePair(g, g.AddInput("x", F32({2, 5, 6, 3})), {});
+    g.AddOutput(QuantizePair(g, build(g, x), {DataType::kU8, 0.0625f, 128}));
     std::vector<Tensor> inputs = {RandomF32({2, 5, 6, 3}, 2, -4, 4)};
     if (g.inputs().size() == 2) inputs.push_back(RandomF32({2, 5, 6, 3}, 3, -4, 4));
     const Outcome o = Compare(std::move(g), inputs, {0, 0.0625f});
@@ -143,11 +121,11 @@ TEST(ByteFunctionLowering, LeavesWhatOthersReadInBetween) {
 // Sigmoid and Mul behind an integer convolution that writes bytes: two steps.
 TEST(ByteFunctionLowering, FollowsAConvolutionThatWritesBytes) {
   Graph g = NewGraph(21);
-  Value* x = Pair(g, g.AddInput("x", F32({1, 8, 6, 5})), {});
+  Value* x = QuantizePair(g, g.AddInput("x", F32({1, 8, 6, 5})), {});
   Tensor weights = Tensor::Of<int8_t>({4, 8, 1, 1}, std::vector<int8_t>(32, 3));
   Value* w = Apply(g, "DequantizeLinear", {g.AddConstant("w", weights), Scalar(g, 0.03125f)});
-  Value* y = Pair(g, Apply(g, "Conv", {x, w}), {});
-  g.AddOutput(Pair(g, Silu(g, y), {}));
+  Value* y = QuantizePair(g, Apply(g, "Conv", {x, w}), {});
+  g.AddOutput(QuantizePair(g, Silu(g, y), {}));
   const Outcome o = Compare(std::move(g), {RandomF32({1, 8, 6, 5}, 2, -4, 4)}, {0, 0.03125f});
   EXPECT_LE(o.disagreement, 1) << Steps(o);
   EXPECT_TRUE(Uses(o, "byte_table")) << Steps(o);

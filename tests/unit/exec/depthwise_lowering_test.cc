@@ -15,13 +15,6 @@ namespace halftone {
 namespace {
 
 Value* Scale(Graph& g, float s) { return g.AddConstant("s", Tensor::Scalar<float>(s)); }
-Value* Zero(Graph& g, uint8_t z) { return g.AddConstant("z", Tensor::Scalar<uint8_t>(z)); }
-Value* QuantizePair(Graph& g, Value* v, float scale, uint8_t zero) {
-  Value* s = Scale(g, scale);
-  Value* z = Zero(g, zero);
-  return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {v, s, z}), s, z});
-}
-
 // Ints without the attribute: a convolution's default.
 struct Layer {
   std::string name;
@@ -35,7 +28,9 @@ Value* ApplyTail(Graph& g, Value* y, absl::string_view op) {
   if (op == "Silu") return Apply(g, "Mul", {y, Apply(g, "Sigmoid", {y})});
   if (op == "Clip") return Apply(g, "Clip", {y, Scale(g, 0.0f), Scale(g, 6.0f)});
   if (op == "Residual") {
-    return Apply(g, "Add", {y, QuantizePair(g, Apply(g, "Relu", {g.inputs()[0]}), 0.0625f, 0)});
+    return Apply(
+        g, "Add",
+        {y, QuantizePair(g, Apply(g, "Relu", {g.inputs()[0]}), {DataType::kU8, 0.0625f, 0})});
   }
   return Apply(g, std::string(op), {y});
 }
@@ -43,7 +38,7 @@ Value* ApplyTail(Graph& g, Value* y, absl::string_view op) {
 // Scales are powers of two, so that the reference's sums are exact, too.
 Graph MakeGraph(const Layer& l) {
   Graph g = NewGraph();
-  Value* x = QuantizePair(g, g.AddInput("x", F32(StaticDims(l.x))), 0.0625f, 37);
+  Value* x = QuantizePair(g, g.AddInput("x", F32(StaticDims(l.x))), {DataType::kU8, 0.0625f, 37});
   Value* w = Apply(
       g, "DequantizeLinear",
       {g.AddConstant("w", RandomInts(DataType::kI8, l.w, 2, -63, 63)),
@@ -57,7 +52,7 @@ Graph MakeGraph(const Layer& l) {
     y = ApplyTail(g, y, rest.substr(0, end));
     rest = end == absl::string_view::npos ? "" : rest.substr(end + 1);
   }
-  g.AddOutput(l.quantized ? QuantizePair(g, y, 0.125f, 60) : y);
+  g.AddOutput(l.quantized ? QuantizePair(g, y, {DataType::kU8, 0.125f, 60}) : y);
   return g;
 }
 

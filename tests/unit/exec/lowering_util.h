@@ -35,6 +35,30 @@ inline Value* Apply(Graph& g, std::string op, std::vector<Value*> in, Attributes
   return n->output(0);
 }
 
+// A quantization per tensor.
+struct Quant {
+  DataType type = DataType::kU8;
+  float scale = 0.03125f;
+  int zero_point = 128;
+};
+// Its constants.
+struct QuantConstants {
+  Value* scale;
+  Value* zero_point;
+};
+inline QuantConstants AddConstants(Graph& g, const Quant& q) {
+  Tensor zero = q.type == DataType::kU8
+                    ? Tensor::Scalar<uint8_t>(static_cast<uint8_t>(q.zero_point))
+                    : Tensor::Scalar<int8_t>(static_cast<int8_t>(q.zero_point));
+  return {g.AddConstant("s", Tensor::Scalar(q.scale)), g.AddConstant("z", std::move(zero))};
+}
+// QuantizeLinear, DequantizeLinear.
+inline Value* QuantizePair(Graph& g, Value* v, const Quant& q) {
+  const QuantConstants c = AddConstants(g, q);
+  Value* bytes = Apply(g, "QuantizeLinear", {v, c.scale, c.zero_point});
+  return Apply(g, "DequantizeLinear", {bytes, c.scale, c.zero_point});
+}
+
 struct Outcome {
   std::vector<StepInfo> steps;
   double disagreement = 0;

@@ -9,21 +9,7 @@
 namespace halftone {
 namespace {
 
-struct Quant {
-  DataType type = DataType::kU8;
-  float scale = 0.03125f;
-  int zero_point = 128;
-};
 constexpr Quant kRight = {DataType::kI8, 0.03125f, 0};
-
-Value* QuantizePair(Graph& g, Value* v, const Quant& q) {
-  Value* zero = g.AddConstant("z", q.type == DataType::kU8
-                                       ? Tensor::Scalar<uint8_t>(static_cast<uint8_t>(q.zero_point))
-                                       : Tensor::Scalar<int8_t>(static_cast<int8_t>(q.zero_point)));
-  Value* scale = g.AddConstant("s", Tensor::Scalar(q.scale));
-  Value* bytes = Apply(g, "QuantizeLinear", {v, scale, zero});
-  return Apply(g, "DequantizeLinear", {bytes, scale, zero});
-}
 
 std::string PrecisionOf(const Outcome& o, absl::string_view rule) {
   for (const StepInfo& s : o.steps) {
