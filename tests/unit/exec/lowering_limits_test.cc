@@ -130,6 +130,21 @@ TEST_P(LoweringLimits, AgreesWithTheReference) {
 INSTANTIATE_TEST_SUITE_P(All, LoweringLimits, testing::ValuesIn(kLimits),
                          [](const auto& info) { return info.param.name; });
 
+// A file of 200 bytes may name sizes that no kernel counts.
+TEST(Sizes, MoreElementsThan32BitsCountAreRefused) {
+  Graph g("test");
+  g.opsets()[""] = 20;
+  Value* x = g.AddInput("x", {DataType::kF32, Dims{8, int64_t{1} << 31, 4, 4, 4}});
+  Node* pool = g.AddNode({.op = "MaxPool",
+                          .inputs = {x},
+                          .outputs = {"y"},
+                          .attributes = {{"kernel_shape", std::vector<int64_t>{2, 2, 2}}}});
+  g.AddOutput(pool->output(0));
+  ASSERT_THAT(InferShapes(g), IsOk());
+  EXPECT_THAT(Plan::Create(std::move(g), {}),
+              StatusIs(absl::StatusCode::kResourceExhausted, ::testing::HasSubstr("'x' has")));
+}
+
 // A loop that appends to its state, and declares that the state keeps its size.
 TEST(DeclaredSizes, AModelThatIsWrongAboutThemIsToldSo) {
   const ValueType state = {DataType::kF32, Dims{1}};
