@@ -123,7 +123,8 @@ void InsertDynamic(Graph& graph, const std::vector<Node*>& nodes, DynamicScale s
     if (dq == nullptr) {
       const std::string name = v->name();
       SymbolicShape scale_shape = Dims{};
-      if (rows && (scale_shape = v->type().shape)) scale_shape->back() = Dim(1);
+      if (rows) scale_shape = v->type().shape;
+      if (rows && scale_shape) scale_shape->back() = Dim(1);
       Node* q =
           graph.AddNode({.op = quantize,
                          .domain = domain,

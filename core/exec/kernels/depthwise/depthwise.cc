@@ -178,7 +178,7 @@ std::shared_ptr<const DepthwiseWeights> DepthwiseWeights::Pack(const DepthwiseIs
   out->sums_.assign(static_cast<size_t>(channels), 0);
   ForChannels(isa, channels, [&](int64_t position, int64_t c) {
     for (int64_t tap = 0; tap < kernel_height * kernel_width; ++tap) {
-      const int16_t w = weights[c * kernel_height * kernel_width + tap];
+      const auto w = static_cast<int16_t>(weights[c * kernel_height * kernel_width + tap]);
       const int64_t at =
           TapOffset(isa, channels, out->kernel_, position, tap / kernel_width, tap % kernel_width);
       std::memcpy(codes + at, &w, isa.pairs ? 2 : 1);  // little-endian, as every x86
