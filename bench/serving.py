@@ -43,11 +43,11 @@ def Seconds(duration):
     return duration.seconds + duration.nanos * 1e-9
 
 
-def Resident(server, key="VmRSS:"):
+def Resident(server):
     for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith(key):
+        if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError(f"no {key}")
+    raise RuntimeError("no VmRSS")
 
 
 def MemoryMetrics(server, spec):

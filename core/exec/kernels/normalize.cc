@@ -62,34 +62,30 @@ __attribute__((always_inline)) inline float Fold(float (&lanes)[kFloatLanes]) {
   return lanes[0];
 }
 
-HT_VECTORIZED double FastSum(const float* x, int64_t n) {
+// Of term(x).
+template <typename Term>
+__attribute__((always_inline)) inline double SumOfBlocks(const float* x, int64_t n, Term term) {
   double sum = 0;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
     const int64_t end = std::min(n, begin + kBlock);
     float lanes[kFloatLanes] = {};
     int64_t i = begin;
     for (; i + kFloatLanes <= end; i += kFloatLanes) {
-      for (int l = 0; l < kFloatLanes; ++l) lanes[l] += x[i + l];
+      for (int l = 0; l < kFloatLanes; ++l) lanes[l] += term(x[i + l]);
     }
-    for (; i < end; ++i) lanes[0] += x[i];
+    for (; i < end; ++i) lanes[0] += term(x[i]);
     sum += Fold(lanes);
   }
   return sum;
 }
 
+HT_VECTORIZED double FastSum(const float* x, int64_t n) {
+  return SumOfBlocks(x, n, [](float v) __attribute__((always_inline)) { return v; });
+}
+
 HT_VECTORIZED double FastSquaredDeviations(const float* x, int64_t n, float mean) {
-  double sum = 0;
-  for (int64_t begin = 0; begin < n; begin += kBlock) {
-    const int64_t end = std::min(n, begin + kBlock);
-    float lanes[kFloatLanes] = {};
-    int64_t i = begin;
-    for (; i + kFloatLanes <= end; i += kFloatLanes) {
-      for (int l = 0; l < kFloatLanes; ++l) lanes[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    }
-    for (; i < end; ++i) lanes[0] += (x[i] - mean) * (x[i] - mean);
-    sum += Fold(lanes);
-  }
-  return sum;
+  return SumOfBlocks(
+      x, n, [mean](float v) __attribute__((always_inline)) { return (v - mean) * (v - mean); });
 }
 
 template <typename Q>
