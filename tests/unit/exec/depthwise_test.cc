@@ -213,24 +213,6 @@ TEST(Depthwise, TheLargestSumsAreExact) {
   }
 }
 
-TEST(Depthwise, ATableReplacesEveryResult) {
-  std::mt19937 rng(5);
-  auto table = std::make_shared<std::array<uint8_t, 256>>();
-  for (int i = 0; i < 256; ++i) (*table)[i] = static_cast<uint8_t>(i * 7 + 3);
-  for (const DepthwiseIsa* isa : IsasOfThisCpu()) {
-    for (int i = 0; i < 40; ++i) {
-      for (const DataType to : {DataType::kU8, DataType::kI8}) {
-        Case c = RandomCase(rng, RandomShape(rng), DepthwiseActivation::kClip, to);
-        Bytes want = Reference(c);
-        for (uint8_t& q : want) q = (*table)[q];
-        c.arithmetic.table = table;
-        EXPECT_EQ(Reference(c), want);
-        ASSERT_EQ(RunOn(*isa, c), want) << Name(*isa) << " " << Describe(c.shape, c.arithmetic);
-      }
-    }
-  }
-}
-
 TEST(Depthwise, NumbersDoNotDependOnTheThreads) {
   std::mt19937 rng(6);
   const DepthwiseShape s{.channels = 200,

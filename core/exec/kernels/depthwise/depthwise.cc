@@ -146,8 +146,7 @@ void DepthwiseReference(const DepthwiseShape& s, const int8_t* weights,
         static_cast<float*>(out)[to] = Activate(y, a);
         continue;
       }
-      const auto q = static_cast<uint8_t>(Rounded(sum, c, a));
-      static_cast<uint8_t*>(out)[to] = a.table == nullptr ? q : (*a.table)[q];
+      static_cast<uint8_t*>(out)[to] = static_cast<uint8_t>(Rounded(sum, c, a));
     }
   }
 }
@@ -276,10 +275,6 @@ void Depthwise::RunRow(int64_t index, int64_t row, const uint8_t* source, std::b
     run_sweep(sweep);
     finish.out = out + ((row * s.out_width + x) * s.channels + first) * (bytes ? 1 : 4);
     run_finish(finish);
-    if (bytes && a.table != nullptr) {
-      isa.look_up(a.table->data(), reinterpret_cast<uint8_t*>(finish.out), finish.count,
-                  finish.outputs, s.channels);
-    }
   }
 }
 

@@ -8,7 +8,6 @@
 #ifndef HALFTONE_CORE_EXEC_KERNELS_DEPTHWISE_DEPTHWISE_H_
 #define HALFTONE_CORE_EXEC_KERNELS_DEPTHWISE_DEPTHWISE_H_
 
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -48,8 +47,6 @@ struct DepthwiseArithmetic {
   // division is part of scales and bias (kClip) or of the denominator (kSigmoid, kSwish).
   float destination_scale = 1.0f;
   int32_t destination_zero = 0;
-  // 8 bits: the result is table[q], q seen as u8.
-  std::shared_ptr<const std::array<uint8_t, 256>> table = nullptr;
 };
 
 // Whether no y leaves what is exact in 32 bits, for weights of any value: |y| and, of 8 bits,

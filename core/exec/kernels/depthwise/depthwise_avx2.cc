@@ -48,20 +48,11 @@ struct Avx2 : YmmBase {
   };
 };
 
-void LookUp(const uint8_t* table, uint8_t* out, int64_t count, int64_t outputs, int64_t step) {
-  for (int64_t i = 0; i < outputs; ++i, out += step) {
-    for (int64_t c = 0; c < count; ++c) out[c] = table[out[c]];
-  }
-}
-
 }  // namespace
 
 const DepthwiseIsa& DepthwiseAvx2() {
-  static constexpr DepthwiseIsa kIsa{.name = "avx2",
-                                     .width = Avx2::kWidth,
-                                     .pairs = true,
-                                     .whole = KernelsOf<Avx2>(),
-                                     .look_up = LookUp};
+  static constexpr DepthwiseIsa kIsa{
+      .name = "avx2", .width = Avx2::kWidth, .pairs = true, .whole = KernelsOf<Avx2>()};
   return kIsa;
 }
 

@@ -2,8 +2,6 @@
 #define HT_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")))
 #include "core/exec/kernels/depthwise/sweep.h"
 
-#define HT_VBMI __attribute__((target("avx512f,avx512bw,avx512vbmi")))
-
 namespace halftone {
 namespace {
 
@@ -102,37 +100,12 @@ struct Ymm : YmmBase {
   };
 };
 
-// 256 bytes in four registers: two permutations of 128 and a choice by the highest bit.
-HT_VBMI void LookUpVbmi(const uint8_t* table, uint8_t* out, int64_t count, int64_t outputs,
-                        int64_t step) {
-  __m512i t[4];
-  for (int i = 0; i < 4; ++i) t[i] = _mm512_loadu_si512(table + 64 * i);
-  const __mmask64 mask = ~uint64_t{0} >> (64 - count);
-  for (int64_t i = 0; i < outputs; ++i, out += step) {
-    const __m512i q = _mm512_maskz_loadu_epi8(mask, out);
-    const __m512i low = _mm512_permutex2var_epi8(t[0], q, t[1]);
-    const __m512i high = _mm512_permutex2var_epi8(t[2], q, t[3]);
-    const __m512i r = _mm512_mask_blend_epi8(_mm512_movepi8_mask(q), low, high);
-    if (count == 64) {
-      _mm512_storeu_si512(out, r);
-    } else {
-      alignas(64) uint8_t bytes[64];
-      _mm512_store_si512(bytes, r);
-      CopyFew(bytes, count, out);
-    }
-  }
-}
-
 }  // namespace
 
 const DepthwiseIsa& DepthwiseAvx512() {
   static constexpr DepthwiseKernels kHalf = KernelsOf<Ymm>();
-  static const DepthwiseIsa kIsa{
-      .name = "avx512_vnni",
-      .width = Zmm::kWidth,
-      .whole = KernelsOf<Zmm>(),
-      .half = &kHalf,
-      .look_up = __builtin_cpu_supports("avx512vbmi") ? LookUpVbmi : DepthwiseAvx2().look_up};
+  static constexpr DepthwiseIsa kIsa{
+      .name = "avx512_vnni", .width = Zmm::kWidth, .whole = KernelsOf<Zmm>(), .half = &kHalf};
   return kIsa;
 }
 

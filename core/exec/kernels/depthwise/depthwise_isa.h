@@ -63,8 +63,6 @@ struct DepthwiseIsa {
   bool pairs = false;
   DepthwiseKernels whole;                  // for blocks of `width`
   const DepthwiseKernels* half = nullptr;  // of half of it; null: there are none
-  // out[i] = table[out[i]] for `outputs` pixels that lie `step` bytes apart.
-  void (*look_up)(const uint8_t* table, uint8_t* out, int64_t count, int64_t outputs, int64_t step);
 };
 
 const DepthwiseIsa& DepthwiseAvx2();
