@@ -215,21 +215,29 @@ std::optional<TensorQuant> MatchDequantize(const Value* value) {
   return MatchParameters(*node, node->input(0));
 }
 
-std::optional<QuantizedScale> MatchQuantizedScale(const Node& mul) {
-  if (mul.op() != "Mul" || mul.inputs().size() != 2) return std::nullopt;
+std::optional<ChannelScale> MatchChannelScale(const Node& mul) {
+  if (mul.op() != "Mul" || mul.inputs().size() != 2 ||
+      mul.output(0)->type().type != DataType::kF32) {
+    return std::nullopt;
+  }
   for (const int side : {0, 1}) {
-    const auto q = MatchDequantize(mul.input(side));
-    if (!q || !q->is_static) continue;
-    const Value* gain = mul.input(1 - side);
-    const auto x = Concrete(mul.input(side)->type().shape), g = Concrete(gain->type().shape);
-    if (!x || !g || x->size() < 3 || g->size() != x->size() || ElementCount(*x) == 0 ||
-        gain->type().type != DataType::kF32 || (*g)[1] != (*x)[1] ||
-        ((*g)[0] != 1 && (*g)[0] != (*x)[0]) || ElementCount(*g) != (*g)[0] * (*g)[1]) {
-      continue;
+    const ChannelScale scale{mul.input(side), mul.input(1 - side)};
+    const auto x = Concrete(scale.x->type().shape), g = Concrete(scale.gain->type().shape);
+    if (x && g && x->size() >= 3 && g->size() == x->size() && ElementCount(*x) != 0 &&
+        (*g)[1] == (*x)[1] && ((*g)[0] == 1 || (*g)[0] == (*x)[0]) &&
+        ElementCount(*g) == (*g)[0] * (*g)[1]) {
+      return scale;
     }
-    return QuantizedScale{*q, gain};
   }
   return std::nullopt;
+}
+
+std::optional<QuantizedScale> MatchQuantizedScale(const Node& mul) {
+  const auto scale = MatchChannelScale(mul);
+  if (!scale) return std::nullopt;
+  const auto q = MatchDequantize(scale->x);
+  if (!q || !q->is_static) return std::nullopt;
+  return QuantizedScale{*q, scale->gain};
 }
 
 std::optional<RowQuant> MatchDequantizeRows(const Value* value) {

@@ -31,8 +31,14 @@ std::optional<TensorQuant> MatchRightOperand(const Value* value);
 // nullopt unless `node` is a per-tensor QuantizeLinear to u8 or i8 with constant parameters.
 std::optional<TensorQuant> MatchQuantize(const Node& node);
 
-// Mul of a dequantized tensor [N, C, …] by one factor per channel, f32 [N or 1, C, 1, …]: the last
-// step of squeeze and excitation.
+// Mul of an f32 tensor [N, C, …] by one factor per channel, f32 [N or 1, C, 1, …]: the last step of
+// squeeze and excitation. Shapes are concrete, and not empty.
+struct ChannelScale {
+  const Value* x = nullptr;
+  const Value* gain = nullptr;
+};
+std::optional<ChannelScale> MatchChannelScale(const Node& mul);
+// The same of a dequantized tensor.
 struct QuantizedScale {
   TensorQuant x;
   const Value* gain = nullptr;

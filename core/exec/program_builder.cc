@@ -111,6 +111,11 @@ Place ProgramBuilder::PlaceOf(const Value* value) {
   return place;
 }
 
+DataType ProgramBuilder::StoredType(const Value* value) const {
+  const auto it = places_.find(value);
+  return it == places_.end() ? *value->type().type : it->second.type;
+}
+
 Layout ProgramBuilder::LayoutOf(const Value* value) {
   return value->is_constant() ? Layout::kPlain : PlaceOf(value).layout;
 }

@@ -54,6 +54,16 @@ void WidenF16(const uint16_t* src, float* dst, int64_t n) {
   for (int64_t i = 0; i < n; ++i) dst[i] = Float16::ToFloat(src[i]);
 }
 
+#define HT_VECTORIZED __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+
+HT_VECTORIZED void WidenBF16(const uint16_t* src, float* dst, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = BFloat16::ToFloat(src[i]);
+}
+
+HT_VECTORIZED void NarrowBF16(const float* src, uint16_t* dst, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) dst[i] = BFloat16::FromFloat(src[i]);
+}
+
 template <typename Q>
 __attribute__((target("avx2,f16c,fma"))) void QuantizeAvx2(const float* src, float scale,
                                                            int32_t zero_point, Q* dst, int64_t n) {
@@ -159,8 +169,7 @@ bool WidenToF32(DataType from, const void* src, float* dst, int64_t n) {
       return true;
     case DataType::kBF16:
       ForChunks(n, [&](int64_t b, int64_t c) {
-        const auto* in = static_cast<const uint16_t*>(src) + b;
-        for (int64_t i = 0; i < c; ++i) dst[b + i] = BFloat16::ToFloat(in[i]);
+        WidenBF16(static_cast<const uint16_t*>(src) + b, dst + b, c);
       });
       return true;
     case DataType::kI8:
@@ -182,9 +191,7 @@ bool NarrowFromF32(DataType to, const float* src, void* dst, int64_t n) {
     return true;
   }
   if (to == DataType::kBF16) {
-    ForChunks(n, [&](int64_t b, int64_t c) {
-      for (int64_t i = b; i < b + c; ++i) out[i] = BFloat16::FromFloat(src[i]);
-    });
+    ForChunks(n, [&](int64_t b, int64_t c) { NarrowBF16(src + b, out + b, c); });
     return true;
   }
   return false;

@@ -33,6 +33,10 @@ struct ScaledShape {
 void RunQuantizedScale(const QuantizedView& x_view, const void* x, const float* gain,
                        const QuantizedView& out_view, void* out, const ScaledShape& shape);
 
+// out = x · gain[n, c], of f32 or bf16 (rounded once, to nearest even). `out` may be x.
+void RunChannelScale(DataType type, const void* x, const float* gain, void* out,
+                     const ScaledShape& shape);
+
 // out[i] = table[src[i]]; `table` has 256 entries, out may be src.
 void RunByteTable(const uint8_t* table, const uint8_t* src, uint8_t* out, int64_t n);
 

@@ -190,9 +190,12 @@ class TailBuilder {
       out_.sum_into = q.quantized;
       return;
     }
-    LazyArg& arg = AddBinary(dnnl::algorithm::binary_add, ResultDesc(request_, DataType::kF32));
+    const DataType stored = builder_.StoredType(op.other);
+    const DataType read = stored == DataType::kBF16 ? stored : DataType::kF32;
+    LazyArg& arg = AddBinary(dnnl::algorithm::binary_add, ResultDesc(request_, read));
     arg.value = op.other;
     arg.layout = request_.layout;
+    arg.type = read;
   }
 
   ProgramBuilder& builder_;

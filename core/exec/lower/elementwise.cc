@@ -230,6 +230,43 @@ absl::StatusOr<bool> LowerQuantizedAdd(ProgramBuilder& b, const Unit& unit, std:
   return true;
 }
 
+namespace {
+
+ScaledShape ReadScaledShape(const Shape& x, const Shape& gain, Layout layout) {
+  return {.batch = x[0],
+          .positions = ElementCount(x) / (x[0] * x[1]),
+          .channels = x[1],
+          .channels_last = layout == Layout::kChannelsLast,
+          .gain_per_batch = gain[0] == x[0]};
+}
+
+}  // namespace
+
+absl::StatusOr<bool> LowerChannelScale(ProgramBuilder& b, const Unit& unit,
+                                       std::string* /*reason*/) {
+  const Node& node = *unit.anchor;
+  const auto scale = MatchChannelScale(node);
+  if (!scale || scale->x->is_constant()) return false;
+  const Layout layout = b.LayoutOf(scale->x);
+  const DataType stored =
+      b.StoredType(scale->x) == DataType::kBF16 ? DataType::kBF16 : DataType::kF32;
+  HT_ASSIGN_OR_RETURN(const BufferId x, b.Fetch(scale->x, layout, stored));
+  HT_ASSIGN_OR_RETURN(const BufferId gain, b.FetchPlain(scale->gain));
+  const BufferId result = scale->x == scale->gain
+                              ? b.Define(node.output(0), layout, stored)
+                              : b.DefineOver(scale->x, x, node.output(0), layout, stored);
+  const ScaledShape shape = ReadScaledShape(b.ShapeOf(scale->x), b.ShapeOf(scale->gain), layout);
+  b.AddStep({node.name(), node.op(), "", "channel scale", std::string(Name(stored))},
+            {x, gain, result}, [=](Binding& bind) -> BoundStep {
+              return [=, &bind] {
+                RunChannelScale(stored, bind.pointer(x), bind.as<float>(gain), bind.pointer(result),
+                                shape);
+                return absl::OkStatus();
+              };
+            });
+  return true;
+}
+
 absl::StatusOr<bool> LowerQuantizedScale(ProgramBuilder& b, const Unit& unit, std::string* reason) {
   if (unit.nodes.size() < 2) {
     *reason = "";
@@ -242,12 +279,8 @@ absl::StatusOr<bool> LowerQuantizedScale(ProgramBuilder& b, const Unit& unit, st
   HT_ASSIGN_OR_RETURN(const BufferId x, b.Fetch(scale->x.quantized, layout, scale->x.type));
   HT_ASSIGN_OR_RETURN(const BufferId gain, b.FetchPlain(scale->gain));
   const BufferId result = b.Define(quantize->quantized, layout, quantize->type);
-  const Shape shape = b.ShapeOf(scale->x.quantized);
-  const ScaledShape scaled{.batch = shape[0],
-                           .positions = ElementCount(shape) / (shape[0] * shape[1]),
-                           .channels = shape[1],
-                           .channels_last = layout == Layout::kChannelsLast,
-                           .gain_per_batch = b.ShapeOf(scale->gain)[0] == shape[0]};
+  const ScaledShape scaled =
+      ReadScaledShape(b.ShapeOf(scale->x.quantized), b.ShapeOf(scale->gain), layout);
   b.AddStep({node.name(), "Mul+QuantizeLinear", "", "quantized scale", "int8"}, {x, gain, result},
             [=, from = scale->x.view, to = quantize->view](Binding& bind) -> BoundStep {
               return [=, &bind] {

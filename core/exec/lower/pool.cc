@@ -59,20 +59,31 @@ absl::StatusOr<bool> LowerPool(ProgramBuilder& b, const Unit& unit, std::string*
     *reason = "ceil_mode with count_include_pad";
     return false;
   }
-  const auto src = ChannelsLastDesc(input, type), dst = ChannelsLastDesc(output, type);
-  const auto pd = TryDnnl("pooling", [&] {
-    return dnnl::pooling_forward::primitive_desc(
-        CpuEngine(), dnnl::prop_kind::forward_inference, kind.pooling, src, dst, window->strides,
-        window->kernel, window->dilations, window->pads_begin, window->pads_end, BaseAttributes());
-  });
+  const auto create = [&](DataType stored) {
+    return TryDnnl("pooling", [&] {
+      return dnnl::pooling_forward::primitive_desc(
+          CpuEngine(), dnnl::prop_kind::forward_inference, kind.pooling,
+          ChannelsLastDesc(input, stored), ChannelsLastDesc(output, stored), window->strides,
+          window->kernel, window->dilations, window->pads_begin, window->pads_end,
+          BaseAttributes());
+    });
+  };
+  // What lies there as bf16 stays that.
+  DataType stored = b.StoredType(x) == DataType::kBF16 ? DataType::kBF16 : type;
+  auto pd = create(stored);
+  if (stored != type && (!pd.ok() || IsReferenceImpl(pd->impl_info_str()))) {
+    stored = type;
+    pd = create(stored);
+  }
   if (!pd.ok() || IsReferenceImpl(pd->impl_info_str())) {
     *reason = pd.ok() ? "only a reference implementation" : std::string(pd.status().message());
     return false;
   }
-  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, type));
-  const BufferId result = b.Define(out, Layout::kChannelsLast, type);
-  AddPrimitive<dnnl::pooling_forward>(b, node, *pd, type,
-                                      {{DNNL_ARG_SRC, src, source}, {DNNL_ARG_DST, dst, result}});
+  HT_ASSIGN_OR_RETURN(const BufferId source, b.Fetch(x, Layout::kChannelsLast, stored));
+  const BufferId result = b.Define(out, Layout::kChannelsLast, stored);
+  AddPrimitive<dnnl::pooling_forward>(
+      b, node, *pd, stored,
+      {{DNNL_ARG_SRC, pd->src_desc(), source}, {DNNL_ARG_DST, pd->dst_desc(), result}});
   return true;
 }
 

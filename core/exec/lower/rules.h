@@ -18,6 +18,7 @@ absl::StatusOr<bool> LowerBatchMatMul(ProgramBuilder& b, const Unit& unit, std::
 absl::StatusOr<bool> LowerEltwise(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerMap(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerQuantizedAdd(ProgramBuilder& b, const Unit& unit, std::string* reason);
+absl::StatusOr<bool> LowerChannelScale(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerQuantizedScale(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerQuantizedMean(ProgramBuilder& b, const Unit& unit, std::string* reason);
 absl::StatusOr<bool> LowerPool(ProgramBuilder& b, const Unit& unit, std::string* reason);

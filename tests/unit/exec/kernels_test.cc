@@ -295,6 +295,41 @@ TEST(RunQuantizedScale, MatchesTheFormulaInBothLayoutsAndEveryType) {
   }
 }
 
+template <typename T>
+void ExpectScaledChannels(DataType type) {
+  const int64_t batch = 3, positions = 331, channels = 77;
+  const int64_t n = batch * positions * channels;
+  std::mt19937 rng(4);
+  std::uniform_real_distribution<float> any(-3.0f, 3.0f);
+  std::vector<T> x(n), in_place, got(n);
+  for (T& v : x) v = T(any(rng));
+  std::vector<float> gain(batch * channels);
+  for (float& g : gain) g = any(rng);
+  x[5] = T(kNan);
+  for (const bool last : {true, false}) {
+    for (const bool per_batch : {true, false}) {
+      const ScaledShape shape{batch, positions, channels, last, per_batch};
+      RunChannelScale(type, x.data(), gain.data(), got.data(), shape);
+      in_place = x;
+      RunChannelScale(type, in_place.data(), gain.data(), in_place.data(), shape);
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t image = i / (positions * channels);
+        const int64_t c = last ? i % channels : i / positions % channels;
+        const float g = gain[(per_batch ? image * channels : 0) + c];
+        const auto want = static_cast<float>(T(static_cast<float>(x[i]) * g));
+        const auto value = static_cast<float>(got[i]);
+        ASSERT_TRUE(value == want || (std::isnan(value) && std::isnan(want))) << i << " " << value;
+        ASSERT_EQ(std::memcmp(&got[i], &in_place[i], sizeof(T)), 0) << "in place, " << i;
+      }
+    }
+  }
+}
+
+TEST(RunChannelScale, MatchesTheFormulaInBothLayoutsAndTypes) {
+  ExpectScaledChannels<float>(DataType::kF32);
+  ExpectScaledChannels<BFloat16>(DataType::kBF16);
+}
+
 TEST(RunQuantizedMean, MatchesTheFormulaWithAnyNumberOfChannels) {
   const int64_t batch = 2, spatial = 300;
   for (const DataType type : {DataType::kU8, DataType::kI8}) {

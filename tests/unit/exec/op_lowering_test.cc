@@ -74,7 +74,7 @@ const OpCase kOpCases[] = {
      [](Graph& g, Value* x) {
        return Apply(g, "Mul", {x, Apply(g, "Sigmoid", {Apply(g, "GlobalAveragePool", {x})})});
      },
-     "map"},
+     "channel_scale"},
     {"MaxPoolCeil",
      [](Graph& g, Value* x) {
        return Apply(g, "MaxPool", {x},
@@ -442,6 +442,16 @@ const OpCase kOpCases[] = {
        return Apply(g, "DequantizeLinear", {Apply(g, "QuantizeLinear", {y, s, z}), s, z});
      },
      "quantized_scale"},
+    {"GateOnTheLeft",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Mul", {Apply(g, "HardSigmoid", {Apply(g, "GlobalAveragePool", {x})}), x});
+     },
+     "channel_scale"},
+    {"FactorsPerChannel",
+     [](Graph& g, Value* x) {
+       return Apply(g, "Mul", {x, g.AddConstant("f", RandomF32({1, 8, 1, 1}, 9))});
+     },
+     "channel_scale"},
     {"QuantizedMean",
      [](Graph& g, Value* x) {
        Value* s = g.AddConstant("s", Tensor::Scalar(0.03125f));
