@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/exec/kernels/avx512_math.h"
 #include "core/tensor/float16.h"
 
 namespace halftone {
@@ -135,15 +136,12 @@ HT_WIDE void GainRows(const T* x, const float* gain, bool channels_last, T* out,
 
 // The same in channels-last order where one instruction rounds, half of the time; it makes zeros of
 // what is below 2^-126.
-__attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void GainRowsNative(
-    const BFloat16* x, const float* gain, BFloat16* out, int64_t rows, int64_t n) {
+HT_AVX512_BF16 void GainRowsNative(const BFloat16* x, const float* gain, BFloat16* out,
+                                   int64_t rows, int64_t n) {
   for (int64_t r = 0; r < rows; ++r, x += n, out += n) {
     int64_t i = 0;
     for (; i + 16 <= n; i += 16) {
-      const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + i));
-      const __m512 wide = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
-      const __m256bh y = _mm512_cvtneps_pbh(_mm512_mul_ps(wide, _mm512_loadu_ps(gain + i)));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), reinterpret_cast<__m256i>(y));
+      StoreBF16(out + i, _mm512_mul_ps(LoadBF16(x + i), _mm512_loadu_ps(gain + i)));
     }
     for (; i < n; ++i) out[i] = BFloat16(static_cast<float>(x[i]) * gain[i]);
   }

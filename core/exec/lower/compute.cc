@@ -5,6 +5,7 @@
 
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/convert.h"
+#include "core/exec/kernels/swish.h"
 #include "core/ops/evaluate.h"
 
 namespace halftone {
@@ -59,12 +60,24 @@ class TailBuilder {
     } else if (match_.weights && match_.weights->form == WeightForm::kI8) {
       ScaleWidenedResult();
     }
+    out_.swish_behind = tail_ops > 0 && SwishIsFasterBehind(match_.tail[tail_ops - 1]);
+    if (out_.swish_behind) --tail_ops;
     for (size_t i = 0; i < tail_ops; ++i) HT_RETURN_IF_ERROR(Add(match_.tail[i]));
     out_.attr.set_post_ops(post_ops_);
     return std::move(out_);
   }
 
  private:
+  // oneDNN computes SiLU slowly (see kernels/swish.h), but reads nothing again for it.
+  bool SwishIsFasterBehind(const TailOp& op) const {
+    constexpr int64_t kNearBytes = 1 << 20;
+    const DataType type = out_.destination;
+    return request_.swish_pass && op.kind == TailOp::Kind::kEltwise &&
+           op.eltwise.algorithm == dnnl::algorithm::eltwise_swish && op.eltwise.alpha == 1.0f &&
+           HasSwish(builder_.options().features, type) &&
+           (type == DataType::kBF16 || ElementCount(request_.result_shape) * 4 <= kNearBytes);
+  }
+
   void SetMathMode() {
     if (request_.mode != ComputeMode::kF32) return;
     const ComputeType compute = builder_.options().compute;
@@ -231,6 +244,21 @@ absl::StatusOr<BufferId> DefineResult(ProgramBuilder& builder, const ComputeMatc
 
 }  // namespace
 
+namespace {
+
+void AddSwish(ProgramBuilder& builder, const ComputeMatch& match, DataType type, BufferId result) {
+  const int64_t n = ElementCount(builder.ShapeOf(match.anchor->output(0)));
+  builder.AddStep({match.anchor->name(), "SiLU", "", "swish", std::string(Name(type))}, {result},
+                  [=](Binding& b) -> BoundStep {
+                    return [=, &b] {
+                      RunSwish(type, b.pointer(result), n);
+                      return absl::OkStatus();
+                    };
+                  });
+}
+
+}  // namespace
+
 bool MaySaturate(const ComputeMatch& match, const CpuFeatures& features) {
   if (features.vnni) return false;
   const auto w = match.weights->constant->constant().data<int8_t>();
@@ -389,11 +417,12 @@ absl::Status FinishCompute(ProgramBuilder& builder, const ComputeMatch& match, C
   }
   AddPrimitive(builder,
                {.node = match.anchor->name(),
-                .op = FusedName(match, tail.tail_ops),
+                .op = FusedName(match, tail.tail_ops - (tail.swish_behind ? 1 : 0)),
                 .implementation = chosen.implementation,
                 .precision = PrecisionName(mode, match),
                 .detail = std::move(why)},
                std::move(step));
+  if (tail.swish_behind) AddSwish(builder, match, tail.destination, result.buffer);
   return LowerRest(builder, match, tail.tail_ops);
 }
 

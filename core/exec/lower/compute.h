@@ -60,6 +60,7 @@ struct FusedTail {
   DataType destination = DataType::kF32;
   const Value* sum_into = nullptr;  // in-place sum: the destination starts as this value
   std::vector<float> bias;          // for the primitive's bias argument; empty: none
+  bool swish_behind = false;        // the last of tail_ops, SiLU, is a pass over the result
 };
 
 struct TailRequest {
@@ -72,6 +73,7 @@ struct TailRequest {
   // (exact where nothing is padded) instead of to the primitive. Empty: pass it on.
   std::vector<double> weight_sums;
   bool accumulate = false;  // the result is added to what the destination holds: f32 only
+  bool swish_pass = false;  // SiLU at the end may be a pass of its own: the result is dense
 };
 
 // Attributes for the first `tail_ops` operations of the tail. UNIMPLEMENTED when they cannot be

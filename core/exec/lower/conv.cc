@@ -96,7 +96,8 @@ absl::StatusOr<ComputePrimitive> Choose(ProgramBuilder& b, const ComputeMatch& m
                       .layout = Layout::kChannelsLast,
                       .result_shape = s.output,
                       .channel_axis = 1,
-                      .weight_scale_mask = s.groups > 1 ? 3 : 1};
+                      .weight_scale_mask = s.groups > 1 ? 3 : 1,
+                      .swish_pass = true};
   absl::Status last = absl::UnimplementedError("no tail fits");
   for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
     absl::StatusOr<FusedTail> tail = DescribeTail(b, m, request, ops);

@@ -176,7 +176,8 @@ TailRequest RequestFor(const ComputeMatch& m, const Dense& d, ComputeMode mode, 
 absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
                                  ComputeMode mode, const std::vector<double>& weight_sums) {
   const DataType source = SourceType(m, mode), weights = WeightType(m, mode);
-  const TailRequest request = RequestFor(m, d, mode, Layout::kPlain, weight_sums);
+  TailRequest request = RequestFor(m, d, mode, Layout::kPlain, weight_sums);
+  request.swish_pass = true;
   const bool rows = m.weights->form == WeightForm::kCodes;
   absl::Status last = absl::UnimplementedError("no tail fits");
   for (size_t ops = m.tail.size() + 1; ops-- > 0;) {
@@ -286,8 +287,9 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   // Then the float input has no place before somebody fetches it.
   if (m.row_quant || (m.input_quant && mode != ComputeMode::kInt8)) return false;
   const std::vector<double> sums = WeightSums(m, d, mode);
-  absl::StatusOr<FusedTail> tail =
-      DescribeTail(b, m, RequestFor(m, d, mode, layout, sums), m.tail.size());
+  TailRequest request = RequestFor(m, d, mode, layout, sums);
+  request.swish_pass = dense_too;
+  absl::StatusOr<FusedTail> tail = DescribeTail(b, m, request, m.tail.size());
   if (!tail.ok()) return false;
   ComputePlaces places{.layout = layout};
   const Value* x = SourceValue(m, mode);
@@ -303,7 +305,8 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   // Residuals are dense, and primitives want them where the result is, or in its strides.
   const bool residual = std::any_of(m.tail.begin(), m.tail.end(),
                                     [](const TailOp& op) { return op.kind == TailOp::Kind::kAdd; });
-  if (const auto slice = b.SliceFor(result, layout, tail->destination); slice && !residual) {
+  if (const auto slice = b.SliceFor(result, layout, tail->destination);
+      slice && !residual && !tail->swish_behind) {
     const Shape shape = b.ShapeOf(result);
     const auto distance = RowDistance(shape, slice->view.strides, layout);
     // A part without gaps needs no care here: the Concat takes the whole buffer.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/exec/cpu_features.h"
+#include "core/exec/kernels/swish.h"
 #include "tests/unit/exec/lowering_util.h"
 
 namespace halftone {
@@ -67,6 +68,35 @@ INSTANTIATE_TEST_SUITE_P(
                                {Apply(g, "Add", {ConvBF16(g, x, {40, 40, 3, 3}, 7, kPads1), x})});
                          }}),
     [](const auto& info) { return info.param.name; });
+
+// oneDNN's own SiLU takes several times as long, see kernels/swish.h.
+TEST(SwishPass, FollowsTheLayerInPlace) {
+  for (const bool conv : {true, false}) {
+    for (const bool bf16 : {true, false}) {
+      Graph g = NewGraph();
+      const Shape x_shape = conv ? Shape{1, 16, 12, 12} : Shape{12, 48};
+      Value* x = g.AddInput("x", F32(StaticDims(x_shape)));
+      Tensor weights = RandomF32(conv ? Shape{40, 16, 3, 3} : Shape{48, 40}, 1, -0.3f, 0.3f);
+      Value* w = bf16 ? Apply(g, "Cast", {g.AddConstant("w", *Convert(weights, DataType::kBF16))},
+                              {{"to", int64_t{1}}})
+                      : g.AddConstant("w", std::move(weights));
+      Value* y = Apply(g, conv ? "Conv" : "MatMul", {x, w});
+      g.AddOutput(Apply(g, "Mul", {y, Apply(g, "Sigmoid", {y})}));
+      const CpuFeatures features = DetectCpuFeatures();
+      const bool native = bf16 && features.bf16;
+      const Outcome o = Compare(std::move(g), {RandomF32(x_shape, 3, -1, 1)},
+                                native ? Tolerance{2e-2f, 1e-2f} : kAccumulate);
+      EXPECT_LE(o.disagreement, 1) << Steps(o);
+      const bool has = HasSwish(features, native ? DataType::kBF16 : DataType::kF32);
+      EXPECT_EQ(std::count_if(o.steps.begin(), o.steps.end(),
+                              [](const StepInfo& s) { return s.op == "SiLU"; }),
+                has ? 1 : 0)
+          << Steps(o);
+      EXPECT_FALSE(Uses(o, "eltwise")) << Steps(o);
+      EXPECT_FALSE(Uses(o, "map")) << Steps(o);
+    }
+  }
+}
 
 // The gate itself is f32, for exact products.
 TEST(BF16Gate, SqueezeAndExciteWidensNothingButItsGate) {
