@@ -1,4 +1,4 @@
-// Which quantized convolutions run on our depthwise kernel, against the reference evaluation of the
+// Which convolutions run on our depthwise kernels, against the reference evaluation of the
 // same graph.
 #include <gtest/gtest.h>
 
@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/exec/cpu_features.h"
 #include "core/exec/kernels/depthwise/depthwise.h"
+#include "core/exec/kernels/depthwise/float_depthwise.h"
 #include "tests/unit/exec/lowering_util.h"
 
 namespace halftone {
@@ -117,6 +118,83 @@ INSTANTIATE_TEST_SUITE_P(
                           .tail = "Relu",
                           .attributes = {{"pads", std::vector<int64_t>{4, 0}}}}),
     NameOf);
+
+// Floats: the same layers without quantization.
+struct FloatLayer {
+  std::string name;
+  DataType stored = DataType::kF32;  // of the weights; narrow ones are behind a Cast
+  Layer layer;
+};
+
+Graph MakeFloatGraph(const FloatLayer& f) {
+  const Layer& l = f.layer;
+  Graph g = NewGraph();
+  Value* x = g.AddInput("x", F32(StaticDims(l.x)));
+  Tensor weights = RandomF32(l.w, 2, -0.5f, 0.5f);
+  Value* w = f.stored == DataType::kF32
+                 ? g.AddConstant("w", std::move(weights))
+                 : Apply(g, "Cast", {g.AddConstant("w", *Convert(weights, f.stored))},
+                         {{"to", int64_t{1}}});
+  Attributes attributes = l.attributes;
+  attributes.Set("group", l.x[1]);
+  Value* y = Apply(g, "Conv", {x, w, g.AddConstant("b", RandomF32({l.w[0]}, 3))}, attributes);
+  g.AddOutput(l.tail.empty() ? y : ApplyTail(g, y, l.tail));
+  return g;
+}
+
+class FloatDepthwiseLowering : public testing::TestWithParam<FloatLayer> {};
+
+TEST_P(FloatDepthwiseLowering, RunsOnOurKernelWithItsWholeTail) {
+  const FloatLayer& f = GetParam();
+  const CpuFeatures features = DetectCpuFeatures();
+  const bool bf16 = f.stored == DataType::kBF16 && features.bf16;
+  const DataType type = bf16 ? DataType::kBF16 : DataType::kF32;
+  const Outcome o = Compare(MakeFloatGraph(f), {RandomF32(f.layer.x, 1, -2, 2)},
+                            bf16 ? Tolerance{2e-2f, 2e-2f} : kAccumulate);
+  EXPECT_LE(o.disagreement, 1) << Steps(o);
+  const StepInfo* step = ConvStep(o);
+  ASSERT_NE(step, nullptr) << Steps(o);
+  if (!HasFloatDepthwise(features, type, f.layer.x[1])) GTEST_SKIP() << "not for this CPU";
+  EXPECT_EQ(step->rule, "depthwise") << Steps(o);
+  EXPECT_EQ(step->implementation, absl::StrCat("depthwise_", Name(type), ":avx512"));
+  for (const StepInfo& s : o.steps) {
+    EXPECT_TRUE(s.rule == "depthwise" || s.rule == "copy" || s.op == "convert") << Steps(o);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layers, FloatDepthwiseLowering,
+    testing::Values(FloatLayer{"F32"}, FloatLayer{"F32Silu", DataType::kF32, {.tail = "Silu"}},
+                    FloatLayer{"F32Clip", DataType::kF32, {.tail = "Clip"}},
+                    FloatLayer{"F16", DataType::kF16, {.tail = "HardSwish"}},
+                    FloatLayer{"BF16", DataType::kBF16, {.tail = "Relu"}},
+                    FloatLayer{"BF16Silu", DataType::kBF16, {.tail = "Silu"}},
+                    FloatLayer{"Strided5x5",
+                               DataType::kBF16,
+                               {.w = {40, 1, 5, 5},
+                                .tail = "Sigmoid",
+                                .attributes = {{"pads", std::vector<int64_t>{1, 2, 2, 1}},
+                                               {"strides", std::vector<int64_t>{2, 2}}}}},
+                    FloatLayer{"OneDimensional",
+                               DataType::kF32,
+                               {.x = {2, 70, 33},
+                                .w = {70, 1, 5},
+                                .attributes = {{"pads", std::vector<int64_t>{4, 0}}}}}),
+    [](const auto& info) { return info.param.name; });
+
+TEST(NoFloatDepthwiseLowering, IsLeftToTheOtherRule) {
+  for (const FloatLayer& f :
+       {FloatLayer{"FewChannels", DataType::kF32, {.x = {1, 12, 9, 9}, .w = {12, 1, 3, 3}}},
+        FloatLayer{"Tanh", DataType::kF32, {.tail = "Tanh"}},
+        FloatLayer{"Dilated",
+                   DataType::kF32,
+                   {.attributes = {{"dilations", std::vector<int64_t>{2, 2}}}}}}) {
+    const Outcome o = Compare(MakeFloatGraph(f), {RandomF32(f.layer.x, 1, -2, 2)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    ASSERT_NE(ConvStep(o), nullptr) << Steps(o);
+    EXPECT_EQ(ConvStep(o)->rule, "conv") << f.name << Steps(o);
+  }
+}
 
 class NotDepthwiseLowering : public testing::TestWithParam<Layer> {};
 

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/exec/kernels/depthwise/depthwise_isa.h"
 #include "core/exec/kernels/depthwise/exp.h"
+#include "tests/unit/exec/depthwise_util.h"
 
 namespace halftone {
 namespace {
@@ -36,27 +37,6 @@ Bytes RandomBytes(std::mt19937& rng, int64_t n) {
   Bytes out(static_cast<size_t>(n));
   for (uint8_t& b : out) b = static_cast<uint8_t>(rng());
   return out;
-}
-
-int64_t Draw(std::mt19937& rng, int64_t low, int64_t high) {
-  return low + static_cast<int64_t>(rng() % static_cast<uint32_t>(high - low + 1));
-}
-
-DepthwiseShape RandomShape(std::mt19937& rng) {
-  constexpr int64_t kChannels[] = {1, 3, 16, 17, 32, 33, 64, 65, 95, 96, 128, 144, 240};
-  DepthwiseShape s{.batch = Draw(rng, 1, 2), .channels = kChannels[rng() % std::size(kChannels)]};
-  s.height = Draw(rng, 1, 12);
-  s.width = Draw(rng, 1, 8) == 1 ? Draw(rng, 50, 130) : Draw(rng, 1, 16);
-  s.kernel_height = Draw(rng, 1, 7);
-  s.kernel_width = Draw(rng, 0, 2) == 0 ? Draw(rng, 1, 7) : s.kernel_height;
-  s.stride_height = Draw(rng, 1, 3);
-  s.stride_width = Draw(rng, 1, 2);
-  s.pad_top = Draw(rng, 0, s.kernel_height);
-  s.pad_left = Draw(rng, 0, s.kernel_width);
-  // The window may end before the image does, or far behind it.
-  s.out_height = Draw(rng, 1, (s.height + s.pad_top) / s.stride_height + 2);
-  s.out_width = Draw(rng, 1, (s.width + s.pad_left) / s.stride_width + 2);
-  return s;
 }
 
 DepthwiseArithmetic RandomArithmetic(std::mt19937& rng, const DepthwiseShape& s,
@@ -89,10 +69,7 @@ DepthwiseArithmetic RandomArithmetic(std::mt19937& rng, const DepthwiseShape& s,
 }
 
 std::string Describe(const DepthwiseShape& s, const DepthwiseArithmetic& a) {
-  return absl::StrCat("n", s.batch, " c", s.channels, " ", s.height, "x", s.width, " -> ",
-                      s.out_height, "x", s.out_width, " kernel ", s.kernel_height, "x",
-                      s.kernel_width, " strides ", s.stride_height, ",", s.stride_width, " pads ",
-                      s.pad_top, ",", s.pad_left, " ", Name(a.source), " zero ", a.source_zero,
+  return absl::StrCat(DescribeShape(s), " ", Name(a.source), " zero ", a.source_zero,
                       " activation ", static_cast<int>(a.activation), " to ", Name(a.destination));
 }
 

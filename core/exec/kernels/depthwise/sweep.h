@@ -10,14 +10,10 @@
 
 #include <cstddef>
 #include <cstring>
-#include <type_traits>
-#include <utility>
 
 #include "core/exec/kernels/depthwise/depthwise_isa.h"
 #include "core/exec/kernels/depthwise/exp.h"
-
-#define HT_LAMBDA HT_TARGET __attribute__((always_inline))
-#define HT_INLINE HT_LAMBDA inline
+#include "core/exec/kernels/depthwise/unroll.h"
 
 namespace halftone {
 namespace {
@@ -83,23 +79,6 @@ struct YmmBase {
                    : _mm256_min_epu8(_mm256_max_epu8(v, low), high);
   }
 };
-
-// Calls f(0) … f(n - 1) with constants. Arrays stay in registers where no loop counts through them.
-template <int... kIndex, typename F>
-HT_INLINE void Unroll(std::integer_sequence<int, kIndex...>, const F& f) {
-  (f(std::integral_constant<int, kIndex>()), ...);
-}
-template <int kCount, typename F>
-HT_INLINE void Unroll(const F& f) {
-  Unroll(std::make_integer_sequence<int, kCount>(), f);
-}
-
-// The same pointer, but the compiler does not know: what was loaded through it before is loaded
-// again, as an operand, instead of being kept on the stack.
-template <typename T>
-HT_INLINE void Forget(T*& pointer) {
-  asm("" : "+r"(pointer));
-}
 
 // One sweep over columns. Each column is read and interleaved once, and added to all outputs whose
 // window it is in; these are accumulated in turns, output i in slot i % kSlots.
