@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 SETTLE_SECONDS = 0.02  # idle OpenMP and ONNX Runtime threads spin for a while after a run
-ROUNDS = 5
+ROUNDS = 20
 # A fp32 engine further from ONNX Runtime's fp32 output than this share of its largest value is wrong.
 FP32_TOLERANCE = 1e-3
 # Of a model in integers: a value that lies between two steps may take either.
