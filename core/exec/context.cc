@@ -29,9 +29,11 @@ struct Instance {
 }  // namespace
 
 struct Context::Impl {
-  explicit Impl(std::shared_ptr<const Plan> p) : plan(std::move(p)), stream(CpuEngine()) {}
+  explicit Impl(std::shared_ptr<const Plan> p)
+      : plan(std::move(p)), stream(CpuEngine()), threads(plan->options().threads) {}
 
   absl::StatusOr<SpecializationPtr> Find(absl::Span<const Tensor> inputs);
+  void ForgetDropped();
   absl::StatusOr<Instance*> Bind(const SpecializationPtr& specialization);
   absl::Status Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes);
   void ReleaseUnused(const Program& program);
@@ -44,6 +46,7 @@ struct Context::Impl {
   dnnl::stream stream;
   std::shared_ptr<Buffer> arena, scratch;
   absl::flat_hash_map<const Specialization*, Instance> instances;
+  int threads = 0;  // of the next run
   uint64_t runs = 0;
   // The largest need within the current window of runs, see ReleaseUnused.
   int64_t window_arena = 0, window_scratch = 0;
@@ -81,6 +84,15 @@ void Context::Impl::ReleaseUnused(const Program& program) {
     scratch = nullptr;
   }
   window_arena = window_scratch = 0;
+}
+
+// Programs that left the plan are never run again: what they hold goes.
+void Context::Impl::ForgetDropped() {
+  absl::erase_if(instances, [this](const auto& entry) {
+    if (entry.second.specialization.use_count() > 1) return false;
+    if (profiled == &entry.second) profiled = nullptr;
+    return true;
+  });
 }
 
 absl::StatusOr<Instance*> Context::Impl::Bind(const SpecializationPtr& specialization) {
@@ -187,7 +199,7 @@ absl::StatusOr<SpecializationPtr> Context::Impl::Find(absl::Span<const Tensor> i
     }
     shapes.push_back(inputs[i].shape());
   }
-  return plan->impl_->Specialize(shapes);
+  return plan->impl_->Specialize(shapes, threads);
 }
 
 namespace {
@@ -234,6 +246,8 @@ absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs
                                                  const StopFn& stop) {
   CHECK(!impl_->plan->options().show_outputs) << "this plan is for Watch";
   const ScopedEvalStop scope(stop);
+  const ScopedIntraOpThreads team(impl_->threads);
+  impl_->ForgetDropped();
   HT_ASSIGN_OR_RETURN(const SpecializationPtr s, impl_->Find(inputs));
   if (!s->parts().empty()) return impl_->RunParts(*s, inputs, stop);
   HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Bind(s));
@@ -245,12 +259,18 @@ absl::Status Context::Watch(absl::Span<const Tensor> inputs, const OutputWatcher
                             const StopFn& stop) {
   CHECK(impl_->plan->options().show_outputs) << "this plan is for Run";
   const ScopedEvalStop scope(stop);
+  const ScopedIntraOpThreads team(impl_->threads);
+  impl_->ForgetDropped();
   HT_ASSIGN_OR_RETURN(const SpecializationPtr s, impl_->Find(inputs));
   HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Bind(s));
   instance->binding->SetWatcher(&show);
   const absl::Status status = impl_->Execute(*instance, inputs, stop);
   instance->binding->SetWatcher(nullptr);
   return status;
+}
+
+void Context::SetThreads(int threads) {
+  impl_->threads = threads == 0 ? impl_->plan->options().threads : threads;
 }
 
 int64_t Context::arena_bytes() const {
@@ -277,5 +297,10 @@ std::vector<StepInfo> Context::Profile() const {
 }
 
 void SetIntraOpThreads(int threads) { omp_set_num_threads(std::max(threads, 1)); }
+
+ScopedIntraOpThreads::ScopedIntraOpThreads(int threads) : before_(omp_get_max_threads()) {
+  SetIntraOpThreads(threads);
+}
+ScopedIntraOpThreads::~ScopedIntraOpThreads() { SetIntraOpThreads(before_); }
 
 }  // namespace halftone

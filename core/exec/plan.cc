@@ -1,10 +1,10 @@
 #include "core/exec/plan.h"
 
-#include <omp.h>
 #include <unistd.h>
 
 #include <algorithm>
 
+#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/checked_math.h"
@@ -20,10 +20,11 @@ namespace halftone {
 
 namespace {
 
-ShapeKey KeyOf(absl::Span<const Shape> shapes) {
-  return absl::StrJoin(shapes, ";", [](std::string* out, const Shape& s) {
-    absl::StrAppend(out, absl::StrJoin(s, ","));
-  });
+ShapeKey KeyOf(absl::Span<const Shape> shapes, int threads) {
+  return absl::StrCat(threads, ":",
+                      absl::StrJoin(shapes, ";", [](std::string* out, const Shape& s) {
+                        absl::StrAppend(out, absl::StrJoin(s, ","));
+                      }));
 }
 
 // Of one value that a step computes: oneDNN's kernels count in 32 bits, and divide by zero beyond.
@@ -126,27 +127,12 @@ absl::StatusOr<Graph> PlanImpl::ConcreteGraph(absl::Span<const Shape> shapes) co
   return concrete;
 }
 
-namespace {
-
-// Primitives divide their work among the threads that the thread which creates them has.
-class ScopedIntraOpThreads {
- public:
-  explicit ScopedIntraOpThreads(int threads) : before_(omp_get_max_threads()) {
-    SetIntraOpThreads(threads);
-  }
-  ~ScopedIntraOpThreads() { SetIntraOpThreads(before_); }
-
- private:
-  const int before_;
-};
-
-}  // namespace
-
-absl::StatusOr<SpecializationPtr> PlanImpl::BuildProgram(Graph concrete) {
-  const ScopedIntraOpThreads threads(options.threads);
+absl::StatusOr<SpecializationPtr> PlanImpl::BuildProgram(Graph concrete, int threads) {
+  const ScopedIntraOpThreads scope(threads);
+  weights.KeepUnused(threads == options.threads);
   ProgramBuilder builder(std::move(concrete),
                          {.features = options.features,
-                          .threads = options.threads,
+                          .threads = threads,
                           .compute = options.compute,
                           .show_outputs = options.show_outputs},
                          weights);
@@ -154,41 +140,53 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildProgram(Graph concrete) {
   return std::make_shared<const Specialization>(std::move(program));
 }
 
-absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> shapes) {
+absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> shapes,
+                                                        int threads) {
   const ScopedEvalBudget budget(BuildBudget(graph));
   HT_ASSIGN_OR_RETURN(Graph whole, ConcreteGraph(shapes));
   HT_ASSIGN_OR_RETURN(const std::vector<int64_t> rows, PartsOf(whole, shapes));
-  if (rows.empty()) return BuildProgram(std::move(whole));
+  if (rows.empty()) return BuildProgram(std::move(whole), threads);
   std::vector<Specialization::Part> parts;
   for (const int64_t n : rows) {
     const auto alike =
         std::find_if(parts.begin(), parts.end(), [&](const auto& part) { return part.rows == n; });
     SpecializationPtr part = alike == parts.end() ? nullptr : alike->specialization;
     if (part == nullptr) {
-      HT_ASSIGN_OR_RETURN(part, PartLocked(WithRows(shapes, n)));
+      HT_ASSIGN_OR_RETURN(part, PartLocked(WithRows(shapes, n), threads));
     }
     parts.push_back({n, std::move(part)});
   }
   return std::make_shared<const Specialization>(std::move(parts));
 }
 
-absl::StatusOr<SpecializationPtr> PlanImpl::PartLocked(const std::vector<Shape>& shapes) {
-  const ShapeKey key = KeyOf(shapes);
+absl::StatusOr<SpecializationPtr> PlanImpl::PartLocked(const std::vector<Shape>& shapes,
+                                                       int threads) {
+  const ShapeKey key = KeyOf(shapes, threads);
   {
     absl::MutexLock lock(&mu);
-    if (auto found = cache.Find(key); found != nullptr && found->parts().empty()) return found;
+    auto found = CacheFor(threads).Find(key);
+    if (found != nullptr && found->parts().empty()) return found;
   }
   HT_ASSIGN_OR_RETURN(Graph concrete, ConcreteGraph(shapes));
-  HT_ASSIGN_OR_RETURN(SpecializationPtr built, BuildProgram(std::move(concrete)));
-  Insert(key, built);
+  HT_ASSIGN_OR_RETURN(SpecializationPtr built, BuildProgram(std::move(concrete), threads));
+  Insert(key, threads, built);
   return built;
 }
 
-// The rows of each part of the batch; none: it runs as a whole.
+// The rows of each part of the batch; none: it runs as a whole. The same for any number of threads,
+// because other parts may add up in another order.
 absl::StatusOr<std::vector<int64_t>> PlanImpl::PartsOf(const Graph& whole,
                                                        absl::Span<const Shape> shapes) {
   const int64_t batch = shapes.empty() || shapes[0].empty() ? 0 : shapes[0][0];
   const BatchLimit limit = LimitOf(options);
+  {
+    absl::MutexLock lock(&mu);
+    if (const auto found = cache.Find(KeyOf(shapes, options.threads))) {
+      std::vector<int64_t> rows;
+      for (const Specialization::Part& part : found->parts()) rows.push_back(part.rows);
+      return rows;
+    }
+  }
   if (batch < 2 || options.show_outputs || 2 * WidestBytes(whole) <= limit.cached_bytes) {
     return std::vector<int64_t>();
   }
@@ -196,7 +194,7 @@ absl::StatusOr<std::vector<int64_t>> PlanImpl::PartsOf(const Graph& whole,
   absl::StatusOr<Graph> row = ConcreteGraph(one);
   // Some models have fixed sizes inside.
   if (!row.ok() || !RowsAreIndependent(whole, *row)) return std::vector<int64_t>();
-  HT_ASSIGN_OR_RETURN(const SpecializationPtr built, PartLocked(one));
+  HT_ASSIGN_OR_RETURN(const SpecializationPtr built, PartLocked(one, options.threads));
   const int64_t row_bytes = std::max<int64_t>(built->program().arena_bytes, 1);
   // Each part reads the weights again: only those that stay in the caches cost nothing.
   const bool cached = weights.total_bytes() <= limit.cached_bytes;
@@ -209,32 +207,46 @@ absl::StatusOr<std::vector<int64_t>> PlanImpl::PartsOf(const Graph& whole,
   return rows;
 }
 
-void PlanImpl::Insert(const ShapeKey& key, SpecializationPtr built) {
+void PlanImpl::Insert(const ShapeKey& key, int threads, SpecializationPtr built) {
   absl::MutexLock lock(&mu);
   if (built->parts().empty()) {
     inline_constant_bytes = std::max(inline_constant_bytes, built->program().inline_constant_bytes);
   }
-  cache.Insert(key, std::move(built));
+  CacheFor(threads).Insert(key, std::move(built));
 }
 
-absl::StatusOr<SpecializationPtr> PlanImpl::Specialize(absl::Span<const Shape> shapes) {
-  const ShapeKey key = KeyOf(shapes);
+absl::StatusOr<SpecializationPtr> PlanImpl::Specialize(absl::Span<const Shape> shapes,
+                                                       int threads) {
+  const ShapeKey key = KeyOf(shapes, threads);
   {
     absl::MutexLock lock(&mu);
-    if (auto found = cache.Find(key)) return found;
+    if (auto found = CacheFor(threads).Find(key)) return found;
   }
   absl::MutexLock build_lock(&build_mu);
   {
     absl::MutexLock lock(&mu);
-    if (auto found = cache.Find(key)) return found;  // built while this thread waited
+    if (auto found = CacheFor(threads).Find(key)) return found;  // built while this thread waited
   }
   absl::flat_hash_map<std::string, int64_t> symbols;
   for (size_t i = 0; i < shapes.size(); ++i) {
     HT_RETURN_IF_ERROR(CheckShape(signature.inputs[i], shapes[i], symbols));
   }
-  HT_ASSIGN_OR_RETURN(SpecializationPtr built, BuildLocked(shapes));
-  Insert(key, built);
+  HT_ASSIGN_OR_RETURN(SpecializationPtr built, BuildLocked(shapes, threads));
+  Insert(key, threads, built);
   return built;
+}
+
+void PlanImpl::Drop(absl::Span<const Shape> shapes, int threads) {
+  CHECK_NE(threads, options.threads);
+  SpecializationPtr dropped;  // its parts, which are in the cache under keys of their own, go too
+  absl::MutexLock lock(&mu);
+  const ShapeKey key = KeyOf(shapes, threads);
+  dropped = other_cache.Find(key);
+  if (dropped == nullptr) return;
+  other_cache.Erase(key);
+  for (const Specialization::Part& part : dropped->parts()) {
+    other_cache.Erase(KeyOf(WithRows(shapes, part.rows), threads));
+  }
 }
 
 Plan::Plan(std::unique_ptr<PlanImpl> impl) : impl_(std::move(impl)) {}
@@ -252,7 +264,7 @@ absl::StatusOr<std::shared_ptr<const Plan>> Plan::Create(Graph graph, PlanOption
     shapes.push_back(*shape);
   }
   if (shapes.size() == impl->signature.inputs.size()) {
-    HT_RETURN_IF_ERROR(impl->Specialize(shapes).status());
+    HT_RETURN_IF_ERROR(impl->Specialize(shapes, options.threads).status());
   }
   return std::shared_ptr<const Plan>(new Plan(std::move(impl)));
 }
@@ -277,17 +289,22 @@ PlanMemory Plan::memory() const {
   return m;
 }
 
-absl::Status Plan::Prepare(absl::Span<const Shape> input_shapes) const {
+absl::Status Plan::Prepare(absl::Span<const Shape> input_shapes, int threads) const {
   if (input_shapes.size() != impl_->signature.inputs.size()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "got ", input_shapes.size(), " input shapes, want ", impl_->signature.inputs.size()));
   }
-  return impl_->Specialize(input_shapes).status();
+  if (threads == 0) threads = impl_->options.threads;
+  return impl_->Specialize(input_shapes, threads).status();
+}
+
+void Plan::Drop(absl::Span<const Shape> input_shapes, int threads) const {
+  impl_->Drop(input_shapes, threads);
 }
 
 absl::StatusOr<std::vector<StepInfo>> Plan::Describe(absl::Span<const Shape> input_shapes) const {
   HT_RETURN_IF_ERROR(Prepare(input_shapes));
-  HT_ASSIGN_OR_RETURN(SpecializationPtr s, impl_->Specialize(input_shapes));
+  HT_ASSIGN_OR_RETURN(SpecializationPtr s, impl_->Specialize(input_shapes, impl_->options.threads));
   std::vector<StepInfo> out;
   if (const std::vector<Specialization::Part> parts = s->parts(); !parts.empty()) {
     const auto& largest = *std::max_element(

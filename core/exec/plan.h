@@ -5,8 +5,10 @@
 //   HT_ASSIGN_OR_RETURN(std::vector<Tensor> out, context.Run(inputs));
 //
 // A Plan is immutable for its users and shared by all threads: packed weights exist once. Per
-// concrete input shape it holds a *specialisation* (primitives, arena layout), built on demand,
-// bounded by PlanOptions::max_specializations (least recently used goes first) and shared too.
+// concrete input shape and number of threads it holds a *specialisation* (primitives, arena
+// layout), built on demand, bounded by PlanOptions::max_specializations (least recently used goes
+// first; those for other numbers of threads than PlanOptions::threads have a bound of their own)
+// and shared too. The numbers that it computes do not depend on the number of threads.
 // A Context is one thread's scratch: arena, scratchpad, widened weights. Thread-compatible.
 #ifndef HALFTONE_CORE_EXEC_PLAN_H_
 #define HALFTONE_CORE_EXEC_PLAN_H_
@@ -27,7 +29,7 @@
 namespace halftone {
 
 struct PlanOptions {
-  int threads = 1;  // intra-op threads of the contexts that will run it
+  int threads = 1;  // intra-op threads of its contexts, unless they say otherwise
   int max_specializations = 8;
   // A batch whose activations need more than this runs in parts of as many rows as fit, where the
   // rows are independent of each other: one after the other in caches is faster than all at once
@@ -83,8 +85,11 @@ class Plan {
   const PlanOptions& options() const;
   PlanMemory memory() const;
   // Builds the specialisation for these input shapes now, so that the first Run is not the slow
-  // one.
-  absl::Status Prepare(absl::Span<const Shape> input_shapes) const;
+  // one; `threads` 0: PlanOptions::threads.
+  absl::Status Prepare(absl::Span<const Shape> input_shapes, int threads = 0) const;
+  // Forgets the specialisation for a number of threads other than PlanOptions::threads. Contexts
+  // give it up with their next run; then the weights that only it wanted are gone, too.
+  void Drop(absl::Span<const Shape> input_shapes, int threads) const;
   // How each node runs for these input shapes. Of a batch that runs in parts: a line that says so,
   // then the nodes of the largest part.
   absl::StatusOr<std::vector<StepInfo>> Describe(absl::Span<const Shape> input_shapes) const;
@@ -112,6 +117,9 @@ class Context {
   // graph.
   absl::Status Watch(absl::Span<const Tensor> inputs, const OutputWatcher& show,
                      const std::function<absl::Status()>& stop = nullptr);
+  // How many threads the next runs use, the calling one included; 0: PlanOptions::threads. All of
+  // a context's programs share its arena.
+  void SetThreads(int threads);
   // Bytes of arena and scratch that this context holds now.
   int64_t arena_bytes() const;
   // Per-step times accumulate from here on, from zero. Costs a clock read per step. Of a batch that
@@ -124,8 +132,8 @@ class Context {
   std::unique_ptr<Impl> impl_;
 };
 
-// Threads that oneDNN and our kernels use on the *calling* thread from now on. Each worker thread
-// calls this once.
+// Threads that oneDNN and our kernels use on the *calling* thread from now on, outside of
+// contexts: those set their own for each run.
 void SetIntraOpThreads(int threads);
 
 }  // namespace halftone

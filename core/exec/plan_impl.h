@@ -18,6 +18,19 @@
 
 namespace halftone {
 
+// Primitives divide their work among the threads that the thread which creates them has, and want
+// as many when they run.
+class ScopedIntraOpThreads {
+ public:
+  explicit ScopedIntraOpThreads(int threads);
+  ScopedIntraOpThreads(const ScopedIntraOpThreads&) = delete;
+  ScopedIntraOpThreads& operator=(const ScopedIntraOpThreads&) = delete;
+  ~ScopedIntraOpThreads();
+
+ private:
+  const int before_;
+};
+
 // One specialisation; contexts that use it keep it alive after it left the cache.
 class Specialization {
  public:
@@ -41,7 +54,7 @@ class Specialization {
 };
 
 using SpecializationPtr = std::shared_ptr<const Specialization>;
-using ShapeKey = std::string;
+using ShapeKey = std::string;  // and of the number of threads
 
 // Bounded, least recently used first out.
 class SpecializationCache {
@@ -63,6 +76,12 @@ class SpecializationCache {
       order_.pop_back();
     }
   }
+  void Erase(const ShapeKey& key) {
+    const auto it = entries_.find(key);
+    if (it == entries_.end()) return;
+    order_.erase(it->second.position);
+    entries_.erase(it);
+  }
 
  private:
   struct Entry {
@@ -79,19 +98,25 @@ struct PlanImpl {
       : graph(std::move(g)),
         signature(std::move(s)),
         options(o),
-        cache(static_cast<size_t>(o.max_specializations)) {}
+        cache(static_cast<size_t>(o.max_specializations)),
+        other_cache(static_cast<size_t>(o.max_specializations) * kEntriesPerShape) {}
 
-  absl::StatusOr<SpecializationPtr> Specialize(absl::Span<const Shape> shapes);
+  // `threads` is never 0 here.
+  absl::StatusOr<SpecializationPtr> Specialize(absl::Span<const Shape> shapes, int threads);
+  void Drop(absl::Span<const Shape> shapes, int threads);
   absl::StatusOr<Graph> ConcreteGraph(absl::Span<const Shape> shapes) const;
-  absl::StatusOr<SpecializationPtr> BuildLocked(absl::Span<const Shape> shapes)
+  absl::StatusOr<SpecializationPtr> BuildLocked(absl::Span<const Shape> shapes, int threads)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mu);
-  absl::StatusOr<SpecializationPtr> BuildProgram(Graph concrete)
+  absl::StatusOr<SpecializationPtr> BuildProgram(Graph concrete, int threads)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mu);
   absl::StatusOr<std::vector<int64_t>> PartsOf(const Graph& whole, absl::Span<const Shape> shapes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mu);
-  absl::StatusOr<SpecializationPtr> PartLocked(const std::vector<Shape>& shapes)
+  absl::StatusOr<SpecializationPtr> PartLocked(const std::vector<Shape>& shapes, int threads)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(build_mu);
-  void Insert(const ShapeKey& key, SpecializationPtr built) ABSL_LOCKS_EXCLUDED(mu);
+  void Insert(const ShapeKey& key, int threads, SpecializationPtr built) ABSL_LOCKS_EXCLUDED(mu);
+  SpecializationCache& CacheFor(int threads) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) {
+    return threads == options.threads ? cache : other_cache;
+  }
 
   const Graph graph;
   const Signature signature;
@@ -99,7 +124,10 @@ struct PlanImpl {
   WeightStore weights;
   absl::Mutex build_mu;  // one specialisation is built at a time; lookups do not wait for it
   absl::Mutex mu;
-  SpecializationCache cache ABSL_GUARDED_BY(mu);
+  SpecializationCache cache ABSL_GUARDED_BY(mu);  // for options.threads
+  // For other numbers of threads: for so many shapes in any case, parts of batches beside them.
+  static constexpr size_t kEntriesPerShape = 3;
+  SpecializationCache other_cache ABSL_GUARDED_BY(mu);
   int64_t inline_constant_bytes ABSL_GUARDED_BY(mu) = 0;
 };
 

@@ -31,21 +31,34 @@ struct PackedWeights {
   std::shared_ptr<const DepthwiseWeights> depthwise = nullptr;
 
   int64_t bytes() const;
+  // Nobody else shares what it holds.
+  bool unshared() const;
 };
 
-// Thread-safe. Entries live as long as the store.
+// Thread-safe. Entries live as long as the store, or, if KeepUnused says so, as long as somebody
+// has what they hold.
 class WeightStore {
  public:
   // The entry under `key`, or the one that `make` builds (called at most once per key, unless it
   // fails).
   absl::StatusOr<PackedWeights> GetOrMake(
       const std::string& key, const std::function<absl::StatusOr<PackedWeights>()>& make);
+  // Whether entries that are made or asked for from here on stay when no program uses them.
+  void KeepUnused(bool keep);
+  // Of what is there; entries that are neither kept nor used leave first.
   int64_t total_bytes() const;
 
  private:
+  struct Entry {
+    PackedWeights weights;
+    bool keep = true;
+  };
+  void Sweep() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   mutable absl::Mutex mu_;
-  absl::flat_hash_map<std::string, PackedWeights> entries_ ABSL_GUARDED_BY(mu_);
-  int64_t total_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  mutable absl::flat_hash_map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
+  mutable int64_t total_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  bool keep_ ABSL_GUARDED_BY(mu_) = true;
 };
 
 }  // namespace halftone

@@ -85,6 +85,27 @@ TEST_P(PlanModels, OutputsMatchTheRecordedOnes) {
   EXPECT_GT(sets, 0);
 }
 
+TEST_P(PlanModels, ATeamComputesTheSameBytesFromTheSameWeights) {
+  if (GetParam() == "none") {
+    GTEST_SKIP() << "no models in " << ModelsFolder() << " (set HALFTONE_MODELS)";
+  }
+  const fs::path folder = ModelsFolder() / GetParam();
+  HT_ASSERT_OK_AND_ASSIGN(Graph g, ImportOnnxFile(folder / "model.onnx"));
+  HT_ASSERT_OK(RunPasses(g, PortablePasses()));
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(std::move(g), {}));
+  const auto inputs = ReadSet(folder / "inputs", 0, "in", plan->signature().inputs.size());
+  ASSERT_FALSE(inputs.empty());
+  Context context(plan);
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, context.Run(inputs));
+  const int64_t packed = plan->memory().packed_bytes;
+  context.SetThreads(2);
+  HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> got, context.Run(inputs));
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(got[i].bytes(), want[i].bytes()) << "output " << i;
+  }
+  EXPECT_EQ(plan->memory().packed_bytes, packed);
+}
+
 // Three rows that differ: the recorded one, and less of it. Empty where the model takes no batch.
 std::vector<Tensor> BatchOfThree(const Signature& signature, const std::vector<Tensor>& recorded) {
   std::vector<Tensor> batch;

@@ -93,6 +93,65 @@ TEST(Plan, RunsFromManyThreads) {
   for (std::thread& t : threads) t.join();
 }
 
+// One context, first with one thread, then with a team, and back; also in parts.
+TEST(Plan, NumbersDoNotDependOnTheNumberOfThreads) {
+  for (const int64_t limit : {int64_t{0}, int64_t{1} << 20}) {
+    HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {.max_batch_bytes = limit}));
+    Context context(plan);
+    for (const Shape& shape : {Shape{1, 3, 64, 64}, Shape{9, 3, 64, 64}}) {
+      const Tensor x = RandomF32(shape, 5);
+      context.SetThreads(0);
+      HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> want, context.Run({x}));
+      for (const int threads : {2, 3, 1, 4}) {
+        context.SetThreads(threads);
+        HT_ASSERT_OK_AND_ASSIGN(const std::vector<Tensor> got, context.Run({x}));
+        for (size_t i = 0; i < want.size(); ++i) {
+          EXPECT_EQ(got[i].bytes(), want[i].bytes()) << "output " << i << ", threads " << threads;
+        }
+      }
+    }
+  }
+}
+
+TEST(Plan, ATeamSharesPackedWeightsWithOneThread) {
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {}));
+  HT_ASSERT_OK(plan->Prepare({Shape{1, 3, 8, 8}}));
+  const int64_t packed = plan->memory().packed_bytes;
+  HT_ASSERT_OK(plan->Prepare({Shape{1, 3, 8, 8}}, 2));
+  EXPECT_EQ(plan->memory().packed_bytes, packed);
+}
+
+TEST(Plan, ADroppedTeamTakesItsMemoryAlong) {
+  const Graph g = SmallNet();
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(g.Clone(), {}));
+  // Only a team wants these weights.
+  HT_ASSERT_OK(plan->Prepare({Shape{1, 3, 8, 8}}, 2));
+  EXPECT_GT(plan->memory().packed_bytes, 0);
+  const Tensor x = RandomF32({1, 3, 8, 8}, 5);
+  Context context(plan);
+  context.SetThreads(2);
+  HT_ASSERT_OK(context.Run({x}));
+  plan->Drop({Shape{1, 3, 8, 8}}, 2);
+  EXPECT_GT(plan->memory().packed_bytes, 0);  // the context has them
+  context.SetThreads(0);
+  ExpectAgreement(context, g, RandomF32({1, 3, 16, 16}, 6));
+  plan->Drop({Shape{1, 3, 8, 8}}, 2);  // not there: nothing happens
+  const int64_t packed = plan->memory().packed_bytes;
+  EXPECT_GT(packed, 0);
+  // What one thread wants stays, whoever asked first.
+  HT_ASSERT_OK(plan->Prepare({Shape{1, 3, 16, 16}}, 2));
+  plan->Drop({Shape{1, 3, 16, 16}}, 2);
+  EXPECT_EQ(plan->memory().packed_bytes, packed);
+}
+
+TEST(Plan, WeightsThatOnlyADroppedTeamWantedAreGone) {
+  HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {}));
+  HT_ASSERT_OK(plan->Prepare({Shape{1, 3, 8, 8}}, 2));
+  EXPECT_GT(plan->memory().packed_bytes, 0);
+  plan->Drop({Shape{1, 3, 8, 8}}, 2);
+  EXPECT_EQ(plan->memory().packed_bytes, 0);
+}
+
 TEST(Plan, RejectsInputsThatDoNotFit) {
   HT_ASSERT_OK_AND_ASSIGN(auto plan, Plan::Create(SmallNet(), {}));
   Context context(plan);
