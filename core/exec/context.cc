@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/exec/batch_parts.h"
 #include "core/exec/dnnl_util.h"
 #include "core/exec/plan_impl.h"
 #include "core/ops/eval_budget.h"
@@ -37,10 +39,13 @@ struct Context::Impl {
   absl::StatusOr<Instance*> Bind(const SpecializationPtr& specialization);
   absl::Status Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes);
   void ReleaseUnused(const Program& program);
+  void ReleaseUnusedLanes(const Specialization& next);
   absl::Status Execute(Instance& instance, absl::Span<const Tensor> inputs, const StopFn& stop);
   absl::StatusOr<std::vector<Tensor>> CopyOutputs(Instance& instance);
   absl::StatusOr<std::vector<Tensor>> RunParts(const Specialization& whole,
                                                absl::Span<const Tensor> inputs, const StopFn& stop);
+  absl::Status RunPart(const Specialization::Part& part, absl::Span<const Tensor> inputs,
+                       int64_t first, absl::Span<std::byte* const> outputs, const StopFn& stop);
 
   std::shared_ptr<const Plan> plan;
   dnnl::stream stream;
@@ -52,6 +57,9 @@ struct Context::Impl {
   int64_t window_arena = 0, window_scratch = 0;
   bool profile = false;
   const Instance* profiled = nullptr;
+  // Of the other threads when they run parts of a batch alone, see Specialization::lanes.
+  std::vector<std::unique_ptr<Impl>> lanes;
+  uint64_t last_lanes = 0;  // the run that used them
 };
 
 absl::Status Context::Impl::Reserve(std::shared_ptr<Buffer>& buffer, int64_t bytes) {
@@ -67,9 +75,14 @@ absl::Status Context::Impl::Reserve(std::shared_ptr<Buffer>& buffer, int64_t byt
 }
 
 // One large batch must not pin its arena for ever: every kWindow runs, memory beyond twice of what
-// they needed goes back to the system.
+// they needed goes back to the system, and lanes that none of them used.
+constexpr uint64_t kWindow = 64;
+
+void Context::Impl::ReleaseUnusedLanes(const Specialization& next) {
+  if (next.lanes() == 1 && runs - last_lanes > kWindow) lanes.clear();
+}
+
 void Context::Impl::ReleaseUnused(const Program& program) {
-  constexpr uint64_t kWindow = 64;
   constexpr int64_t kSlackBytes = int64_t{4} << 20;
   window_arena = std::max(window_arena, program.arena_bytes);
   window_scratch = std::max(window_scratch, program.scratch_bytes);
@@ -88,6 +101,7 @@ void Context::Impl::ReleaseUnused(const Program& program) {
 
 // Programs that left the plan are never run again: what they hold goes.
 void Context::Impl::ForgetDropped() {
+  for (const std::unique_ptr<Impl>& lane : lanes) lane->ForgetDropped();
   absl::erase_if(instances, [this](const auto& entry) {
     if (entry.second.specialization.use_count() > 1) return false;
     if (profiled == &entry.second) profiled = nullptr;
@@ -214,31 +228,64 @@ Tensor RowsOf(const Tensor& t, int64_t first, int64_t count) {
 
 }  // namespace
 
+absl::Status Context::Impl::RunPart(const Specialization::Part& part,
+                                    absl::Span<const Tensor> inputs, int64_t first,
+                                    absl::Span<std::byte* const> outputs, const StopFn& stop) {
+  const ScopedEvalStop scope(stop);
+  std::vector<Tensor> rows;
+  for (const Tensor& t : inputs) rows.push_back(RowsOf(t, first, part.rows));
+  HT_ASSIGN_OR_RETURN(Instance * instance, Bind(part.specialization));
+  HT_RETURN_IF_ERROR(Execute(*instance, rows, stop));
+  const std::vector<ProgramOutput>& results = part.specialization->program().outputs;
+  for (size_t i = 0; i < results.size(); ++i) {
+    const int64_t bytes = ElementCount(results[i].shape) * BitWidth(results[i].type) / 8;
+    std::memcpy(outputs[i] + first * (bytes / part.rows),
+                instance->binding->pointer(results[i].buffer), static_cast<size_t>(bytes));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Tensor>> Context::Impl::RunParts(const Specialization& whole,
                                                             absl::Span<const Tensor> inputs,
                                                             const StopFn& stop) {
-  const int64_t batch = inputs[0].dim(0);
+  const std::vector<Specialization::Part>& parts = whole.parts();
   std::vector<Tensor> outputs;
-  int64_t first = 0;
-  for (const Specialization::Part& part : whole.parts()) {
-    std::vector<Tensor> rows;
-    for (const Tensor& t : inputs) rows.push_back(RowsOf(t, first, part.rows));
-    HT_ASSIGN_OR_RETURN(Instance * instance, Bind(part.specialization));
-    HT_RETURN_IF_ERROR(Execute(*instance, rows, stop));
-    const std::vector<ProgramOutput>& results = part.specialization->program().outputs;
-    for (size_t i = 0; i < results.size(); ++i) {
-      if (first == 0) {
-        Shape shape = results[i].shape;
-        shape[0] = batch;
-        HT_ASSIGN_OR_RETURN(outputs.emplace_back(), Tensor::Create(results[i].type, shape));
-      }
-      const int64_t row_bytes = outputs[i].num_bytes() / batch;
-      std::memcpy(outputs[i].mutable_raw() + first * row_bytes,
-                  instance->binding->pointer(results[i].buffer),
-                  static_cast<size_t>(part.rows * row_bytes));
-    }
-    first += part.rows;
+  std::vector<std::byte*> pointers;
+  for (const ProgramOutput& out : parts[0].specialization->program().outputs) {
+    Shape shape = out.shape;
+    shape[0] = inputs[0].dim(0);
+    HT_ASSIGN_OR_RETURN(outputs.emplace_back(), Tensor::Create(out.type, shape));
+    pointers.push_back(outputs.back().mutable_raw());
   }
+  std::vector<int64_t> first(parts.size(), 0);
+  for (size_t p = 1; p < parts.size(); ++p) first[p] = first[p - 1] + parts[p - 1].rows;
+  const int count = whole.lanes();
+  while (static_cast<int>(lanes.size()) < count - 1) lanes.push_back(std::make_unique<Impl>(plan));
+  std::vector<absl::Status> results(count);
+  std::atomic<bool> stopped = false;
+  // Only the calling thread asks the caller.
+  const auto run_lane = [&](int lane) -> absl::Status {
+    const auto ask = [&]() -> absl::Status {
+      if (stopped) return absl::CancelledError("another part of the batch stopped");
+      return lane == 0 && stop ? stop() : absl::OkStatus();
+    };
+    const auto [begin, end] = LaneOf(lane, count, static_cast<int64_t>(parts.size()));
+    for (int64_t p = begin; p < end; ++p) {
+      Impl& impl = lane == 0 ? *this : *lanes[lane - 1];
+      HT_RETURN_IF_ERROR(impl.RunPart(parts[p], inputs, first[p], pointers, ask));
+    }
+    return absl::OkStatus();
+  };
+#pragma omp parallel for num_threads(count) schedule(static) if (count > 1)
+  for (int lane = 0; lane < count; ++lane) {
+    results[lane] = run_lane(lane);
+    if (!results[lane].ok()) stopped = true;
+  }
+  if (count > 1) last_lanes = runs;
+  for (const absl::Status& status : results) {
+    if (!status.ok() && !absl::IsCancelled(status)) return status;
+  }
+  for (const absl::Status& status : results) HT_RETURN_IF_ERROR(status);
   return outputs;
 }
 
@@ -249,6 +296,7 @@ absl::StatusOr<std::vector<Tensor>> Context::Run(absl::Span<const Tensor> inputs
   const ScopedIntraOpThreads team(impl_->threads);
   impl_->ForgetDropped();
   HT_ASSIGN_OR_RETURN(const SpecializationPtr s, impl_->Find(inputs));
+  impl_->ReleaseUnusedLanes(*s);
   if (!s->parts().empty()) return impl_->RunParts(*s, inputs, stop);
   HT_ASSIGN_OR_RETURN(Instance * instance, impl_->Bind(s));
   HT_RETURN_IF_ERROR(impl_->Execute(*instance, inputs, stop));
@@ -274,8 +322,13 @@ void Context::SetThreads(int threads) {
 }
 
 int64_t Context::arena_bytes() const {
-  return static_cast<int64_t>((impl_->arena ? impl_->arena->size() : 0) +
-                              (impl_->scratch ? impl_->scratch->size() : 0));
+  const auto of = [](const Impl& impl) {
+    return static_cast<int64_t>((impl.arena ? impl.arena->size() : 0) +
+                                (impl.scratch ? impl.scratch->size() : 0));
+  };
+  int64_t bytes = of(*impl_);
+  for (const std::unique_ptr<Impl>& lane : impl_->lanes) bytes += of(*lane);
+  return bytes;
 }
 
 void Context::EnableProfile() {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/exec/batch_parts.h"
 #include "core/exec/batch_rows.h"
 #include "core/exec/lowering.h"
 #include "core/exec/plan_impl.h"
@@ -86,11 +87,6 @@ std::vector<Shape> WithRows(absl::Span<const Shape> shapes, int64_t rows) {
   return out;
 }
 
-// How much a part of a batch may need.
-struct BatchLimit {
-  int64_t cached_bytes;  // where weights stay in the caches beside it
-  int64_t memory_bytes;  // where they do not
-};
 BatchLimit LimitOf(const PlanOptions& options) {
   if (options.max_batch_bytes > 0) return {options.max_batch_bytes, options.max_batch_bytes};
   // What is left of the last level's cache beside weights and other programs.
@@ -146,17 +142,19 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildLocked(absl::Span<const Shape> 
   HT_ASSIGN_OR_RETURN(Graph whole, ConcreteGraph(shapes));
   HT_ASSIGN_OR_RETURN(const std::vector<int64_t> rows, PartsOf(whole, shapes));
   if (rows.empty()) return BuildProgram(std::move(whole), threads);
+  const int lanes = LanesFor(rows, threads);
+  const int threads_of_part = lanes > 1 ? 1 : threads;
   std::vector<Specialization::Part> parts;
   for (const int64_t n : rows) {
     const auto alike =
         std::find_if(parts.begin(), parts.end(), [&](const auto& part) { return part.rows == n; });
     SpecializationPtr part = alike == parts.end() ? nullptr : alike->specialization;
     if (part == nullptr) {
-      HT_ASSIGN_OR_RETURN(part, PartLocked(WithRows(shapes, n), threads));
+      HT_ASSIGN_OR_RETURN(part, PartLocked(WithRows(shapes, n), threads_of_part));
     }
     parts.push_back({n, std::move(part)});
   }
-  return std::make_shared<const Specialization>(std::move(parts));
+  return std::make_shared<const Specialization>(std::move(parts), lanes);
 }
 
 absl::StatusOr<SpecializationPtr> PlanImpl::PartLocked(const std::vector<Shape>& shapes,
@@ -187,7 +185,8 @@ absl::StatusOr<std::vector<int64_t>> PlanImpl::PartsOf(const Graph& whole,
       return rows;
     }
   }
-  if (batch < 2 || options.show_outputs || 2 * WidestBytes(whole) <= limit.cached_bytes) {
+  const bool fits = 2 * WidestBytes(whole) <= limit.cached_bytes;
+  if (batch < 2 || options.show_outputs || (fits && options.threads == 1)) {
     return std::vector<int64_t>();
   }
   const std::vector<Shape> one = WithRows(shapes, 1);
@@ -195,16 +194,12 @@ absl::StatusOr<std::vector<int64_t>> PlanImpl::PartsOf(const Graph& whole,
   // Some models have fixed sizes inside.
   if (!row.ok() || !RowsAreIndependent(whole, *row)) return std::vector<int64_t>();
   HT_ASSIGN_OR_RETURN(const SpecializationPtr built, PartLocked(one, options.threads));
-  const int64_t row_bytes = std::max<int64_t>(built->program().arena_bytes, 1);
-  // Each part reads the weights again: only those that stay in the caches cost nothing.
-  const bool cached = weights.total_bytes() <= limit.cached_bytes;
-  const int64_t most =
-      std::max<int64_t>((cached ? limit.cached_bytes : limit.memory_bytes) / row_bytes, 1);
-  const int64_t parts = (batch + most - 1) / most;
-  if (parts == 1) return std::vector<int64_t>();
-  std::vector<int64_t> rows;
-  for (int64_t i = 0; i < parts; ++i) rows.push_back((batch * (i + 1)) / parts - batch * i / parts);
-  return rows;
+  BatchCost cost{.rows = batch,
+                 .arena_bytes = built->program().arena_bytes,
+                 .weight_bytes = weights.total_bytes()};
+  for (const Step& step : built->program().steps) cost.traffic_bytes += step.info.bytes;
+  cost.traffic_bytes = std::max<int64_t>(cost.traffic_bytes - cost.weight_bytes, 0);
+  return CutBatch(cost, limit, options.threads);
 }
 
 void PlanImpl::Insert(const ShapeKey& key, int threads, SpecializationPtr built) {
@@ -311,7 +306,8 @@ absl::StatusOr<std::vector<StepInfo>> Plan::Describe(absl::Span<const Shape> inp
         parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.rows < b.rows; });
     out.push_back({.op = "batch",
                    .rule = "parts",
-                   .implementation = absl::StrCat(parts.size(), " x ", largest.rows, " rows")});
+                   .implementation = absl::StrCat(parts.size(), " x ", largest.rows, " rows",
+                                                  s->lanes() > 1 ? ", one per thread" : "")});
     s = largest.specialization;
   }
   for (const Step& step : s->program().steps) out.push_back(step.info);

@@ -33,7 +33,8 @@ struct PlanOptions {
   int max_specializations = 8;
   // A batch whose activations need more than this runs in parts of as many rows as fit, where the
   // rows are independent of each other: one after the other in caches is faster than all at once
-  // in memory, and a large batch does not need a large arena. 0: as the CPU's caches want it.
+  // in memory, and a large batch does not need a large arena. Parts that threads of a team run at
+  // once (see batch_parts.h) share it. 0: as the CPU's caches want it.
   int64_t max_batch_bytes = 0;
   // kAuto: in bf16 whatever is stored as bf16. kF32: nothing in bf16. kBF16: whatever is stored as
   // bf16 or f32. kTf32: f32 as oneDNN's math mode allows. Where the CPU has no such instructions it

@@ -41,16 +41,20 @@ class Specialization {
   };
 
   explicit Specialization(std::unique_ptr<Program> program) : program_(std::move(program)) {}
-  explicit Specialization(std::vector<Part> parts) : parts_(std::move(parts)) {}
+  Specialization(std::vector<Part> parts, int lanes) : parts_(std::move(parts)), lanes_(lanes) {}
 
   // Requires: it does not run in parts.
   const Program& program() const { return *program_; }
-  // One after the other; empty: it runs as a whole.
+  // Empty: it runs as a whole.
   const std::vector<Part>& parts() const { return parts_; }
+  // So many threads have parts of their own (see LaneOf), whose programs are for one thread; 1: the
+  // team runs one part after the other.
+  int lanes() const { return lanes_; }
 
  private:
   const std::unique_ptr<Program> program_;
   const std::vector<Part> parts_;
+  const int lanes_ = 1;
 };
 
 using SpecializationPtr = std::shared_ptr<const Specialization>;
