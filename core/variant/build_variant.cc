@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "core/base/format.h"
 #include "core/base/status_macros.h"
+#include "core/graph/constant_bytes.h"
 #include "core/ops/evaluate.h"
 #include "core/passes/quantize_graph.h"
 #include "core/passes/single_precision.h"

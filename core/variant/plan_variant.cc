@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "core/base/status_macros.h"
+#include "core/graph/constant_bytes.h"
 #include "core/passes/quantize_graph.h"
 #include "core/passes/single_precision.h"
 #include "core/passes/weight_narrower.h"

@@ -74,25 +74,6 @@ std::vector<OperatorCoverage> CoverageOf(const std::vector<NodeChoice>& choices)
   return out;
 }
 
-int64_t ConstantBytes(const Graph& graph) {
-  int64_t bytes = 0;
-  std::vector<const Graph*> work = {&graph};
-  while (!work.empty()) {
-    const Graph* g = work.back();
-    work.pop_back();
-    for (const Value* v : g->values()) {
-      if (v->is_constant()) bytes += v->constant().num_bytes();
-    }
-    for (const Node* node : g->nodes()) {
-      for (const auto& [name, attribute] : node->attributes().items()) {
-        const SubgraphPtr* nested = std::get_if<SubgraphPtr>(&attribute);
-        if (nested != nullptr && *nested != nullptr) work.push_back(nested->get());
-      }
-    }
-  }
-  return bytes;
-}
-
 bool NeedsReducedWeights(const QuantSpec& spec, const CpuFeatures& features) {
   return UsesIntegerArithmetic(spec) && !features.vnni;
 }

@@ -22,9 +22,6 @@ std::vector<LayerReport> LayersOf(const std::vector<NodeChoice>& choices, const 
 // Per operator, sorted by name.
 std::vector<OperatorCoverage> CoverageOf(const std::vector<NodeChoice>& choices);
 
-// Bytes of all constants, nested graphs included.
-int64_t ConstantBytes(const Graph& graph);
-
 // What the spec costs on this CPU, in words ("no VNNI: …"); the same in dry runs and reports.
 std::vector<std::string> CpuNotes(const QuantSpec& spec, const CpuFeatures& features);
 // True when integer arithmetic on this CPU needs weights in [-63, 63].
