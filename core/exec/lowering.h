@@ -44,6 +44,7 @@ struct LoweringOptions {
   CpuFeatures features;
   int threads = 1;
   ComputeType compute = ComputeType::kAuto;  // see PlanOptions
+  bool widen_once = false;                   // f16 and bf16 weights are f32 from packing on
   bool show_outputs = false;                 // see PlanOptions
   std::string scope;  // tells apart packed weights of graphs that share a store
 };

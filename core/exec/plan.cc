@@ -130,6 +130,7 @@ absl::StatusOr<SpecializationPtr> PlanImpl::BuildProgram(Graph concrete, int thr
                          {.features = options.features,
                           .threads = threads,
                           .compute = options.compute,
+                          .widen_once = widen_once,
                           .show_outputs = options.show_outputs},
                          weights);
   HT_ASSIGN_OR_RETURN(std::unique_ptr<Program> program, builder.Build());

@@ -40,6 +40,10 @@ struct PlanOptions {
   // bf16 or f32. kTf32: f32 as oneDNN's math mode allows. Where the CPU has no such instructions it
   // is f32.
   ComputeType compute = ComputeType::kAuto;
+  // f16 and bf16 constants that together take no more, and compute in f32, are widened once, when
+  // they are packed: what that costs in memory is nothing beside a run's own, and widening them in
+  // every run is a visible share of so small a model's time. 0: they stay narrow.
+  int64_t max_widened_bytes = int64_t{1} << 20;
   // For Context::Watch instead of Run: an output's memory is used again as soon as it was shown.
   bool show_outputs = false;
   // What decisions may count on: this CPU's, or less. It must have what they say.

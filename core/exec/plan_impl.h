@@ -15,6 +15,7 @@
 #include "core/exec/plan.h"
 #include "core/exec/program.h"
 #include "core/exec/weight_store.h"
+#include "core/graph/constant_bytes.h"
 
 namespace halftone {
 
@@ -102,6 +103,7 @@ struct PlanImpl {
       : graph(std::move(g)),
         signature(std::move(s)),
         options(o),
+        widen_once(ConstantBytes(graph, /*of_width=*/16) <= options.max_widened_bytes),
         cache(static_cast<size_t>(o.max_specializations)),
         other_cache(static_cast<size_t>(o.max_specializations) * kEntriesPerShape) {}
 
@@ -125,6 +127,7 @@ struct PlanImpl {
   const Graph graph;
   const Signature signature;
   const PlanOptions options;
+  const bool widen_once;  // see PlanOptions::max_widened_bytes
   WeightStore weights;
   absl::Mutex build_mu;  // one specialisation is built at a time; lookups do not wait for it
   absl::Mutex mu;

@@ -278,8 +278,12 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
                  : ComputeMode::kF32;
     case WeightForm::kBF16:
       if (options.features.bf16 && options.compute != ComputeType::kF32) return ComputeMode::kBF16;
-      return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
+      [[fallthrough]];
     case WeightForm::kF16:
+      if (options.widen_once) {
+        *reason = kWidenedOnce;
+        return ComputeMode::kF32;
+      }
       return half_weights_native ? ComputeMode::kHalfWeights : ComputeMode::kWidened;
     case WeightForm::kCodes:
       return ComputeMode::kWidened;
@@ -294,23 +298,23 @@ ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options
   return ComputeMode::kF32;
 }
 
-ComputeMode FloatMode(const ComputeMatch& match) {
-  const bool wide = !match.weights || match.weights->form == WeightForm::kF32;
-  return wide ? ComputeMode::kF32 : ComputeMode::kWidened;
+ComputeMode FloatMode(const ComputeMatch& match, const LoweringOptions& options) {
+  const WeightForm form = match.weights ? match.weights->form : WeightForm::kF32;
+  const bool half = form == WeightForm::kF16 || form == WeightForm::kBF16;
+  return form == WeightForm::kF32 || (half && options.widen_once) ? ComputeMode::kF32
+                                                                  : ComputeMode::kWidened;
 }
 
 std::string PrecisionName(ComputeMode mode, const ComputeMatch& match) {
   switch (mode) {
-    case ComputeMode::kF32:
-      return "f32";
     case ComputeMode::kBF16:
       return "bf16";
     case ComputeMode::kInt8:
       return match.input_quant->type == DataType::kU8 ? "u8s8" : "s8s8";
+    case ComputeMode::kF32:
     case ComputeMode::kHalfWeights:
     case ComputeMode::kWidened:
-      if (match.weights->form == WeightForm::kCodes) return CodesName(*match.weights);
-      return absl::StrCat(Name(StoredType(match.weights->form)), " weights, f32 compute");
+      return match.weights ? WeightsName(*match.weights) : "f32";
   }
   return "";
 }
@@ -322,6 +326,12 @@ const Value* SourceValue(const ComputeMatch& match, ComputeMode mode) {
 DataType SourceType(const ComputeMatch& match, ComputeMode mode) {
   if (mode == ComputeMode::kInt8) return match.input_quant->type;
   return mode == ComputeMode::kBF16 ? DataType::kBF16 : DataType::kF32;
+}
+
+std::string WeightsName(const WeightMatch& weights) {
+  if (weights.form == WeightForm::kCodes) return CodesName(weights);
+  if (weights.form == WeightForm::kF32) return "f32";
+  return absl::StrCat(Name(StoredType(weights.form)), " weights, f32 compute");
 }
 
 std::string CodesName(const WeightMatch& weights) {

@@ -16,7 +16,7 @@ namespace halftone {
 
 // How the multiply-accumulate itself computes.
 enum class ComputeMode : uint8_t {
-  kF32,          // f32 · f32
+  kF32,          // f32 · f32; weights stored as f32, or widened when they are packed
   kBF16,         // bf16 · bf16 → f32, native; weights stored as bf16 or f32
   kHalfWeights,  // f32 · f16 or bf16 weights as the primitive's own input (matmul)
   kWidened,      // f32 · weights stored as f16, bf16 or integers and widened before each run
@@ -27,13 +27,18 @@ enum class ComputeMode : uint8_t {
 // Requires: weights of the form kI8.
 bool MaySaturate(const ComputeMatch& match, const CpuFeatures& features);
 // The mode for a match on this CPU. `reason` says why integers or bf16 cannot be used where the
-// model asks for them (e.g. saturation without VNNI).
+// model asks for them (e.g. saturation without VNNI), or that 16-bit weights are f32 when packed.
 ComputeMode ChooseMode(const ComputeMatch& match, const LoweringOptions& options,
                        bool half_weights_native, std::string* reason);
 // Float arithmetic, whatever the weights are stored as.
-ComputeMode FloatMode(const ComputeMatch& match);
+ComputeMode FloatMode(const ComputeMatch& match, const LoweringOptions& options);
+// The detail of a step whose 16-bit weights were packed as f32, see LoweringOptions::widen_once.
+inline constexpr char kWidenedOnce[] = "weights widened once";
+
 // "u8s8", "f16 weights, f32 compute", …
 std::string PrecisionName(ComputeMode mode, const ComputeMatch& match);
+// Float arithmetic with these weights: "f32", "f16 weights, f32 compute", …
+std::string WeightsName(const WeightMatch& weights);
 // "int4 weights, f32 compute". Requires: the form kCodes.
 std::string CodesName(const WeightMatch& weights);
 

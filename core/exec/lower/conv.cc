@@ -138,16 +138,16 @@ absl::StatusOr<bool> Lower(ProgramBuilder& b, const Unit& unit, bool transposed,
   absl::StatusOr<ComputePrimitive> c = Choose<Desc>(b, m, *shape, mode, transposed);
   if (!c.ok() && (mode == ComputeMode::kInt8 || mode == ComputeMode::kBF16)) {
     why = std::string(c.status().message());
-    mode = FloatMode(m);
+    mode = FloatMode(m, b.options());
     c = Choose<Desc>(b, m, *shape, mode, transposed);
   }
   if (!c.ok()) {
     *reason = std::string(c.status().message());
     return false;
   }
-  const DataType stored = m.weights->constant->constant().type();
-  // Narrow weights are packed through f32 (PackNarrow), the others as they are.
-  const DataType plain_type = mode == ComputeMode::kWidened ? DataType::kF32 : stored;
+  // What an f32 primitive computes with is packed through f32, the others as they are.
+  const DataType plain_type =
+      WeightType(mode) == DataType::kF32 ? DataType::kF32 : m.weights->constant->constant().type();
   WeightBuffer weights;
   if (m.weights->form == WeightForm::kCodes) {
     HT_ASSIGN_OR_RETURN(weights.widened,

@@ -55,13 +55,13 @@ std::optional<Dense> ReadDense(const ProgramBuilder& b, const ComputeMatch& m,
   return d;
 }
 
-// What the primitive reads, and what the constant is before it is packed for that.
-DataType WeightType(const ComputeMatch& m, ComputeMode mode) {
-  if (mode == ComputeMode::kBF16) return DataType::kBF16;
-  return mode == ComputeMode::kWidened ? DataType::kF32 : m.weights->constant->constant().type();
-}
+// What the constant is packed from, and what the primitive reads.
 DataType PlainType(const ComputeMatch& m, ComputeMode mode) {
-  return mode == ComputeMode::kWidened ? DataType::kF32 : m.weights->constant->constant().type();
+  const bool wide = mode == ComputeMode::kWidened || mode == ComputeMode::kF32;
+  return wide ? DataType::kF32 : m.weights->constant->constant().type();
+}
+DataType WeightType(const ComputeMatch& m, ComputeMode mode) {
+  return mode == ComputeMode::kBF16 ? DataType::kBF16 : PlainType(m, mode);
 }
 
 memory::desc PlainWeights(const Dense& d, DataType type, bool inner_product) {
@@ -353,7 +353,7 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   absl::StatusOr<Candidate> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
   if (!c.ok() && mode != ComputeMode::kF32 && mode != ComputeMode::kWidened) {
     why = std::string(c.status().message());
-    mode = FloatMode(m);
+    mode = FloatMode(m, b.options());
     c = Choose(b, m, *dense, mode, {});
   }
   if (!c.ok()) {

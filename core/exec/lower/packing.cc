@@ -93,9 +93,8 @@ absl::StatusOr<PackedWeights> Reorder(const Tensor& source, const memory::desc& 
 }
 
 // Weights in the f32 layout `wanted`, kept as `stored`.
-absl::StatusOr<PackedWeights> PackNarrow(const Tensor& source, const memory::desc& plain,
+absl::StatusOr<PackedWeights> PackNarrow(const Tensor& floats, const memory::desc& plain,
                                          const memory::desc& wanted, DataType stored) {
-  HT_ASSIGN_OR_RETURN(const Tensor floats, UnscaledFloats(source));
   HT_ASSIGN_OR_RETURN(const PackedWeights wide, Reorder(floats, plain, wanted));
   const int64_t n = static_cast<int64_t>(wanted.get_size()) / 4;
   PackedWeights narrow{Buffer::Allocate(static_cast<size_t>(n * BitWidth(stored) / 8)), wanted};
@@ -131,7 +130,11 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
                                          const memory::desc& wanted, absl::string_view variant) {
   const Tensor& source = weights.constant->constant();
   WeightBuffer out{.desc = wanted};
-  if (!narrow && plain == wanted) {  // already what the primitive wants: read in place
+  // oneDNN widens f16 by a reference only.
+  const bool widen = plain.get_data_type() == memory::data_type::f32;
+  if (!narrow && plain == wanted &&
+      DnnlType(source.type()) ==
+          plain.get_data_type()) {  // already what the primitive wants: read in place
     HT_ASSIGN_OR_RETURN(out.buffer, builder.FetchPlain(weights.constant));
     return out;
   }
@@ -140,9 +143,11 @@ absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMa
                    static_cast<int>(weights.form), narrow ? "|narrow|" : "|", LayoutKey(wanted));
   HT_ASSIGN_OR_RETURN(const PackedWeights packed,
                       builder.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
+                        absl::StatusOr<Tensor> bytes = widen ? UnscaledFloats(source) : source;
+                        if (!bytes.ok()) return bytes.status();
                         absl::StatusOr<PackedWeights> made =
-                            narrow ? PackNarrow(source, plain, wanted, StoredType(weights.form))
-                                   : Reorder(source, plain, wanted);
+                            narrow ? PackNarrow(*bytes, plain, wanted, StoredType(weights.form))
+                                   : Reorder(*bytes, plain, wanted);
                         source.DropPages();
                         return made;
                       }));

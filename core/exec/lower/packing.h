@@ -25,9 +25,9 @@ struct WeightBuffer {
 };
 
 // The weights in the layout `wanted` (logical dimensions as in `plain`, which describes the bytes
-// of the constant or a part of them). Packs once per plan. `narrow`: `wanted` is f32, and they keep
-// their stored width in its order. `variant` tells apart packings that differ in more than the
-// layout.
+// of the constant or a part of them, or of its values in f32). Packs once per plan. `narrow`:
+// `wanted` is f32, and they keep their stored width in its order. `variant` tells apart packings
+// that differ in more than the layout.
 absl::StatusOr<WeightBuffer> PackWeights(ProgramBuilder& builder, const WeightMatch& weights,
                                          bool narrow, const dnnl::memory::desc& plain,
                                          const dnnl::memory::desc& wanted,

@@ -62,18 +62,21 @@ inline Value* QuantizePair(Graph& g, Value* v, const Quant& q) {
 struct Outcome {
   std::vector<StepInfo> steps;
   double disagreement = 0;
+  int64_t packed_bytes = 0;
   std::vector<Tensor> got, want;
 };
 
 // Runs the graph with our plan and with the reference, on the same inputs, twice (the second run
-// shows state that leaked from the first).
-inline Outcome Compare(Graph g, const std::vector<Tensor>& inputs, Tolerance tolerance) {
+// shows state that leaked from the first). Weights stay narrow, as in models that are larger than a
+// test's.
+inline Outcome Compare(Graph g, const std::vector<Tensor>& inputs, Tolerance tolerance,
+                       const PlanOptions& options = {.max_widened_bytes = 0}) {
   Outcome o;
   EXPECT_THAT(InferShapes(g), IsOk());
   EXPECT_THAT(g.Verify(), IsOk());
   auto want = EvaluateGraph(g, inputs);
   EXPECT_THAT(want, IsOk());
-  auto plan = Plan::Create(std::move(g), {});
+  auto plan = Plan::Create(std::move(g), options);
   EXPECT_THAT(plan, IsOk());
   if (!want.ok() || !plan.ok()) return o;
   Context context(*plan);
@@ -88,6 +91,7 @@ inline Outcome Compare(Graph g, const std::vector<Tensor>& inputs, Tolerance tol
     o.got = *std::move(got);
   }
   o.want = *std::move(want);
+  o.packed_bytes = (*plan)->memory().packed_bytes;
   std::vector<Shape> shapes;
   for (const Tensor& t : inputs) shapes.push_back(t.shape());
   auto steps = (*plan)->Describe(shapes);

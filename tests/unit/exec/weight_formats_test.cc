@@ -65,15 +65,45 @@ TEST(WeightFormats, PlansKeepTheBytesThatTheBitsPromise) {
     const Graph fp32 = LayerGraph(layer);
     const double fp32_bytes = 4.0 * static_cast<double>(ElementCount(layer.w));
     for (const ResidentCase& c :
-         {ResidentCase{"int16", 0.51}, ResidentCase{"int8/per-channel/weight-only", 0.27},
-          ResidentCase{"uint8", 0.27}, ResidentCase{"int4", 0.17}, ResidentCase{"ternary", 0.08},
+         {ResidentCase{"fp16", 0.57}, ResidentCase{"bf16", 0.57}, ResidentCase{"int16", 0.51},
+          ResidentCase{"int8/per-channel/weight-only", 0.27}, ResidentCase{"uint8", 0.27},
+          ResidentCase{"int4", 0.17}, ResidentCase{"ternary", 0.08},
           ResidentCase{"binary", 0.05}}) {
-      HT_ASSERT_OK_AND_ASSIGN(const auto plan, Plan::Create(Quantized(fp32, c.spec), {}));
+      HT_ASSERT_OK_AND_ASSIGN(const auto plan,
+                              Plan::Create(Quantized(fp32, c.spec), {.max_widened_bytes = 0}));
       Context context(plan);
       HT_ASSERT_OK(context.Run({RandomF32(layer.x, 1)}).status());
       const double share = static_cast<double>(plan->memory().packed_bytes) / fp32_bytes;
       EXPECT_LE(share, c.share) << layer.name << " " << c.spec;
       EXPECT_GT(share, 0) << layer.name << " " << c.spec << ": nothing was packed";
+    }
+  }
+}
+
+// Weights of 16 bits that together are nothing beside a run's own memory run like f32 ones; the
+// plan says so, and counts what it keeps. bf16 as on a CPU that does not compute in it.
+TEST(WeightFormats, FewHalfWeightsAreWidenedOnce) {
+  CpuFeatures features = DetectCpuFeatures();
+  features.bf16 = false;
+  for (const WeightLayer& layer :
+       {WeightLayer{"Small", "MatMul", {1, 512}, {512, 1024}},
+        WeightLayer{"Large", "MatMul", {1, 512}, {512, 1088}},
+        WeightLayer{"Conv", "Conv", {1, 64, 7, 7}, {64, 64, 3, 3}},
+        WeightLayer{"Pointwise", "Conv", {1, 256, 7, 7}, {256, 256, 1, 1}}}) {
+    for (const std::string spec : {"fp16", "bf16"}) {
+      const bool widened = layer.name != "Large";
+      const Outcome o = Compare(Quantized(LayerGraph(layer), spec), {RandomF32(layer.x, 1)},
+                                kAccumulate, {.features = features});
+      EXPECT_LE(o.disagreement, 1) << layer.name << "\n" << Steps(o);
+      const auto step = std::find_if(o.steps.begin(), o.steps.end(),
+                                     [&](const StepInfo& s) { return s.op == layer.op; });
+      ASSERT_NE(step, o.steps.end()) << Steps(o);
+      EXPECT_EQ(step->detail, widened ? "weights widened once" : "") << layer.name;
+      EXPECT_EQ(step->precision,
+                (spec == "fp16" ? "f16" : "bf16") + std::string(" weights, f32 compute"));
+      // Blocks of 24 channels, which CPUs without AVX-512 like, are padded.
+      const double share = static_cast<double>(o.packed_bytes) / (4.0 * ElementCount(layer.w));
+      EXPECT_NEAR(share, widened ? 1.0 : 0.5, 0.1) << layer.name;
     }
   }
 }

@@ -239,18 +239,23 @@ TEST(PlanVariant, PredictsTheBytesOfTheBuild) {
 }
 
 // As a variant that was loaded from its file: nobody keeps the f32 weights, or two copies.
-TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
-  Graph fp32("wide");
-  fp32.opsets()[""] = 17;
-  Value* x = fp32.AddInput("x", {DataType::kF32, Symbolic(Shape{1, 512})});
-  Tensor w = Tensor::Create(DataType::kF32, {512, 256}).value();
+// One product of a row with 512 × `outputs` weights.
+Graph WideNet(int64_t outputs) {
+  Graph g("wide");
+  g.opsets()[""] = 17;
+  Value* x = g.AddInput("x", {DataType::kF32, Symbolic(Shape{1, 512})});
+  Tensor w = Tensor::Create(DataType::kF32, {512, outputs}).value();
   const auto values = w.mutable_data<float>();
   for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i * 7919 % 201) - 100;
-  Value* weights = fp32.AddConstant("w", std::move(w));
-  fp32.AddOutput(
-      fp32.AddNode({.op = "MatMul", .name = "m", .inputs = {x, weights}, .outputs = {"y"}})
-          ->output(0));
-  HT_ASSERT_OK(InferShapes(fp32));
+  Value* weights = g.AddConstant("w", std::move(w));
+  g.AddOutput(g.AddNode({.op = "MatMul", .name = "m", .inputs = {x, weights}, .outputs = {"y"}})
+                  ->output(0));
+  CHECK_OK(InferShapes(g));
+  return g;
+}
+
+TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
+  const Graph fp32 = WideNet(1088);
   for (const auto& [spec, share] :
        std::vector<std::pair<std::string, double>>{{"fp16", 0.51},
                                                    {"int8/per-channel/weight-only", 0.27},
@@ -265,6 +270,14 @@ TEST(BuildVariant, ReportsTheBytesThatStayAfterLoading) {
         << spec;
     EXPECT_GT(r.resident_bytes, 0) << spec;
   }
+}
+
+// So few f16 weights are f32 once they are loaded, see PlanOptions::max_widened_bytes.
+TEST(BuildVariant, ReportsThatFewHalfWeightsStayAsWideAsTheyAreInFp32) {
+  HT_ASSERT_OK_AND_ASSIGN(const BuiltVariant built,
+                          BuildVariant(WideNet(1024), Spec("fp16"), {.features = kVnni}));
+  EXPECT_EQ(built.report.resident_bytes, built.report.fp32_resident_bytes);
+  EXPECT_LT(built.report.weight_bytes, built.report.fp32_weight_bytes);
 }
 
 TEST(BuildVariant, ComputeHintTakesEffectOrSaysThatItDoesNot) {
