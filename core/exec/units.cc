@@ -1,6 +1,7 @@
 // FormUnits: which nodes run together, and in which order.
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "core/exec/lowering.h"
@@ -109,6 +110,14 @@ std::optional<Unit> ByteFunctionUnit(Node* quantize, const NodeSet& taken) {
   return unit;
 }
 
+// The Cast or DequantizeLinear of constants that makes this value; null: there is none.
+const Node* WidensConstants(const Value* value) {
+  const Node* node = value->producer();
+  if (node == nullptr || (node->op() != "Cast" && node->op() != "DequantizeLinear")) return nullptr;
+  const auto constant = [](const Value* v) { return v == nullptr || v->is_constant(); };
+  return absl::c_all_of(node->inputs(), constant) ? node : nullptr;
+}
+
 }  // namespace
 
 Unit SingleUnit(Node* node) {
@@ -123,7 +132,16 @@ Unit SingleUnit(Node* node) {
       return unit;
     }
   }
-  for (const Value* in : node->inputs()) AddInput(unit, in);
+  const bool recurrent = node->op() == "LSTM" || node->op() == "GRU" || node->op() == "RNN";
+  for (const Value* in : node->inputs()) {
+    // The layer packs weights as they are stored: nothing runs to widen them.
+    const Node* widen = recurrent && in != nullptr ? WidensConstants(in) : nullptr;
+    if (widen == nullptr) {
+      AddInput(unit, in);
+    } else {
+      for (const Value* stored : widen->inputs()) AddInput(unit, stored);
+    }
+  }
   return unit;
 }
 

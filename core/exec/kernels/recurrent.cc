@@ -1,94 +1,13 @@
 #include "core/exec/kernels/recurrent.h"
 
-#include <immintrin.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-#include "core/exec/cpu_features.h"
-
 namespace halftone {
 namespace {
 
-constexpr int64_t kParallelProducts = 1 << 18;  // multiply-adds that are worth a team
-
 #define HT_VECTORIZED __attribute__((target_clones("default", "avx2", "avx512f")))
-
-// --- products ------------------------------------------------------------------------------------
-
-// One panel: out[0..m)[0..64) += x[0..m)[0..k) · w[0..k)[0..64), for m <= 4.
-using PanelFn = void (*)(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* w,
-                         float* out, int64_t out_stride);
-
-void PanelPortable(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* w,
-                   float* out, int64_t out_stride) {
-  for (int64_t row = 0; row < m; ++row) {
-    float acc[kPanelColumns];
-    std::copy_n(out + row * out_stride, kPanelColumns, acc);
-    for (int64_t i = 0; i < k; ++i) {
-      const float v = x[row * x_stride + i];
-      for (int64_t c = 0; c < kPanelColumns; ++c) acc[c] += v * w[i * kPanelColumns + c];
-    }
-    std::copy_n(acc, kPanelColumns, out + row * out_stride);
-  }
-}
-
-__attribute__((target("avx2,fma"))) void PanelAvx2(const float* x, int64_t x_stride, int64_t m,
-                                                   int64_t k, const float* w, float* out,
-                                                   int64_t out_stride) {
-  constexpr int kVectors = kPanelColumns / 8;
-  for (int64_t row = 0; row < m; ++row) {
-    __m256 acc[kVectors];
-    for (int v = 0; v < kVectors; ++v) acc[v] = _mm256_loadu_ps(out + row * out_stride + 8 * v);
-    for (int64_t i = 0; i < k; ++i) {
-      const __m256 s = _mm256_set1_ps(x[row * x_stride + i]);
-      for (int v = 0; v < kVectors; ++v) {
-        acc[v] = _mm256_fmadd_ps(s, _mm256_loadu_ps(w + i * kPanelColumns + 8 * v), acc[v]);
-      }
-    }
-    for (int v = 0; v < kVectors; ++v) _mm256_storeu_ps(out + row * out_stride + 8 * v, acc[v]);
-  }
-}
-
-template <int kRows>
-__attribute__((target("avx512f"))) void PanelRows512(const float* x, int64_t x_stride, int64_t k,
-                                                     const float* w, float* out,
-                                                     int64_t out_stride) {
-  constexpr int kVectors = kPanelColumns / 16;
-  __m512 acc[kRows][kVectors];
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_loadu_ps(out + r * out_stride + 16 * v);
-  }
-  for (int64_t i = 0; i < k; ++i) {
-    __m512 column[kVectors];
-    for (int v = 0; v < kVectors; ++v) column[v] = _mm512_loadu_ps(w + i * kPanelColumns + 16 * v);
-    for (int r = 0; r < kRows; ++r) {
-      const __m512 s = _mm512_set1_ps(x[r * x_stride + i]);
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm512_fmadd_ps(s, column[v], acc[r][v]);
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(out + r * out_stride + 16 * v, acc[r][v]);
-  }
-}
-
-void PanelAvx512(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* w, float* out,
-                 int64_t out_stride) {
-  if (m == 4) return PanelRows512<4>(x, x_stride, k, w, out, out_stride);
-  for (int64_t row = 0; row < m; ++row) {
-    PanelRows512<1>(x + row * x_stride, x_stride, k, w, out + row * out_stride, out_stride);
-  }
-}
-
-// The three round differently, so ONEDNN_MAX_CPU_ISA holds here, too.
-PanelFn ChoosePanel() {
-  const CpuFeatures features = DetectCpuFeatures();
-  if (features.avx512) return PanelAvx512;
-  if (features.avx2 && __builtin_cpu_supports("fma")) return PanelAvx2;
-  return PanelPortable;
-}
-const PanelFn kPanel = ChoosePanel();
 
 // --- activations, in forms that vectorise --------------------------------------------------------
 
@@ -167,30 +86,6 @@ HT_VECTORIZED void ReluRow(const float* gates, int64_t n, float* h) {
 bool IsGru(CellKind kind) { return kind == CellKind::kGru || kind == CellKind::kGruLinear; }
 
 }  // namespace
-
-int64_t PaddedColumns(int64_t n) { return (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
-
-std::vector<float> PackPanels(absl::Span<const float> rows, int64_t n, int64_t k) {
-  std::vector<float> out(PaddedColumns(n) * k, 0.0f);
-  for (int64_t c = 0; c < n; ++c) {
-    float* column = out.data() + c / kPanelColumns * kPanelColumns * k + c % kPanelColumns;
-    for (int64_t i = 0; i < k; ++i) column[i * kPanelColumns] = rows[c * k + i];
-  }
-  return out;
-}
-
-void MultiplyPanels(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* panels,
-                    int64_t n, float* out) {
-  const int64_t columns = PaddedColumns(n), count = columns / kPanelColumns;
-#pragma omp parallel for if (m * k * columns >= kParallelProducts) schedule(static)
-  for (int64_t p = 0; p < count; ++p) {
-    const float* w = panels + p * kPanelColumns * k;
-    for (int64_t row = 0; row < m; row += 4) {
-      kPanel(x + row * x_stride, x_stride, std::min<int64_t>(4, m - row), k, w,
-             out + row * columns + p * kPanelColumns, columns);
-    }
-  }
-}
 
 int GateCount(CellKind kind) {
   if (kind == CellKind::kLstm) return 4;

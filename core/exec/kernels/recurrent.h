@@ -5,21 +5,10 @@
 #define HALFTONE_CORE_EXEC_KERNELS_RECURRENT_H_
 
 #include <cstdint>
-#include <vector>
 
-#include "absl/types/span.h"
+#include "core/exec/kernels/panels.h"
 
 namespace halftone {
-
-// A matrix [k, n] in panels of kPanelColumns columns, each panel row by row; n is padded by zeros.
-inline constexpr int64_t kPanelColumns = 64;
-int64_t PaddedColumns(int64_t n);
-// `rows` holds the transposed matrix, [n, k] row-major, as ONNX stores recurrent weights.
-std::vector<float> PackPanels(absl::Span<const float> rows, int64_t n, int64_t k);
-
-// out[m, PaddedColumns(n)] += x[m, k] · panels. Rows of x are `x_stride` apart.
-void MultiplyPanels(const float* x, int64_t x_stride, int64_t m, int64_t k, const float* panels,
-                    int64_t n, float* out);
 
 enum class CellKind : uint8_t {
   kLstm,       // gates i, o, f, c
@@ -37,9 +26,9 @@ struct RecurrentLayer {
   bool batch_first = false;
   bool reverse = false;
   int64_t directions = 1, direction = 0;
-  const float* w = nullptr;               // panels [in, gates · hidden]
-  const float* r = nullptr;               // panels [hidden, gates · hidden]; GRU: gates z and r,
-  const float* r_candidate = nullptr;     // and panels [hidden, hidden] of gate h
+  Panels w;                               // [in, gates · hidden]
+  Panels r;                               // [hidden, gates · hidden]; GRU: gates z and r,
+  Panels r_candidate;                     // and [hidden, hidden] of gate h
   const float* bias = nullptr;            // [gates · hidden]: both biases, but see next
   const float* candidate_bias = nullptr;  // GRU, [hidden]: the recurrent bias of gate h
 };

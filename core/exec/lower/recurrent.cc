@@ -3,12 +3,12 @@
 // for an LSTM of 1 to 100 steps, and 1.1 to 1.5 of it for a GRU that is linear before its reset.
 #include "core/exec/kernels/recurrent.h"
 
-#include <cstring>
 #include <memory>
 
 #include "absl/strings/ascii.h"
 #include "core/base/status_macros.h"
 #include "core/exec/lower/compute.h"
+#include "core/exec/lower/panels.h"
 #include "core/exec/lower/rules.h"
 
 namespace halftone {
@@ -40,30 +40,26 @@ std::optional<CellKind> KindOf(const Node& node, int64_t directions) {
 // Everything of one direction that is known when the plan is made.
 struct Direction {
   RecurrentLayer layer;
-  BufferId w = -1, r = -1, r_candidate = -1;
+  PackedPanels w, r, r_candidate;
   std::vector<float> bias, candidate_bias;
 };
 
 // Rows [first, first + n) of a constant [directions, rows, k], packed once per plan.
-absl::StatusOr<BufferId> Pack(ProgramBuilder& b, const Value* value, int64_t first, int64_t n,
-                              int64_t k) {
-  const std::string key = absl::StrCat(b.options().scope, value->name(), "|panels|", first, "|", n);
-  HT_ASSIGN_OR_RETURN(
-      const PackedWeights packed,
-      b.weights().GetOrMake(key, [&]() -> absl::StatusOr<PackedWeights> {
-        const auto floats = ConstantFloats(b, value);
-        if (!floats) return absl::InternalError("weights are not constant");
-        const std::vector<float> panels =
-            PackPanels(absl::MakeConstSpan(*floats).subspan(first * k, n * k), n, k);
-        PackedWeights out{.buffer = Buffer::Allocate(panels.size() * sizeof(float))};
-        if (out.buffer == nullptr) return absl::ResourceExhaustedError("recurrent weights");
-        std::memcpy(out.buffer->mutable_data(), panels.data(), panels.size() * sizeof(float));
-        return out;
-      }));
-  HT_ASSIGN_OR_RETURN(
-      Tensor bytes, Tensor::FromBuffer(DataType::kU8, {static_cast<int64_t>(packed.buffer->size())},
-                                       packed.buffer));
-  return b.Constant(std::move(bytes));
+absl::StatusOr<PackedPanels> Pack(ProgramBuilder& b, const Value* value, int64_t first, int64_t n,
+                                  int64_t k) {
+  return PackMatrix(b, value, {.k = k, .n = n, .k_stride = 1, .n_stride = k, .offset = first * k});
+}
+
+// Says how the matrix that every time step reads is stored and kept.
+StepInfo Describe(const ProgramBuilder& b, const Node& node) {
+  const auto weights = MatchWeights(node.input(kR), /*channel_axis=*/1);
+  const bool widened =
+      weights && weights->form != WeightForm::kF32 && PanelType(b, weights) == DataType::kF32;
+  return {.node = node.name(),
+          .op = node.op(),
+          .implementation = "panels",
+          .precision = weights ? WeightsName(*weights) : "f32",
+          .detail = widened ? kWidenedOnce : ""};
 }
 
 absl::StatusOr<Direction> MakeDirection(ProgramBuilder& b, const Node& node,
@@ -131,7 +127,9 @@ absl::StatusOr<bool> LowerRecurrent(ProgramBuilder& b, const Unit& unit, std::st
     layer.direction = d;
     layer.reverse = d == 1 || direction == "reverse";
     HT_ASSIGN_OR_RETURN(parts.emplace_back(), MakeDirection(b, node, layer));
-    touches.insert(touches.end(), {parts.back().w, parts.back().r});
+    for (const PackedPanels& p : {parts.back().w, parts.back().r, parts.back().r_candidate}) {
+      if (p.buffer >= 0) touches.push_back(p.buffer);
+    }
   }
   BufferId in[3] = {-1, -1, -1}, out[3] = {-1, -1, -1};
   const Value* sources[] = {x, node.input(kH0), node.input(kC0)};
@@ -147,16 +145,16 @@ absl::StatusOr<bool> LowerRecurrent(ProgramBuilder& b, const Unit& unit, std::st
   }
   b.RequireScratch(RecurrentScratchFloats(layer) * static_cast<int64_t>(sizeof(float)));
   const auto shared = std::make_shared<const std::vector<Direction>>(std::move(parts));
-  b.AddStep({node.name(), node.op(), "", "panels", "f32"}, std::move(touches),
+  b.AddStep(Describe(b, node), std::move(touches),
             [=, i0 = in[0], i1 = in[1], i2 = in[2], o0 = out[0], o1 = out[1],
              o2 = out[2]](Binding& bind) -> BoundStep {
               return [=, &bind] {
                 const auto at = [&](BufferId id) { return id < 0 ? nullptr : bind.as<float>(id); };
                 for (const Direction& d : *shared) {
                   RecurrentLayer l = d.layer;
-                  l.w = at(d.w);
-                  l.r = at(d.r);
-                  l.r_candidate = at(d.r_candidate);
+                  l.w = d.w.In(bind);
+                  l.r = d.r.In(bind);
+                  l.r_candidate = d.r_candidate.In(bind);
                   l.bias = d.bias.data();
                   l.candidate_bias = d.candidate_bias.data();
                   RunRecurrent(l, at(i0), at(i1), at(i2), at(o0), at(o1), at(o2),

@@ -13,7 +13,7 @@
 #include "core/exec/kernels/elementwise.h"
 #include "core/exec/kernels/indexed_copy.h"
 #include "core/exec/kernels/map.h"
-#include "core/exec/kernels/recurrent.h"
+#include "core/exec/kernels/panels.h"
 #include "core/exec/kernels/reduce.h"
 #include "core/exec/kernels/row_quant.h"
 #include "core/ops/evaluate.h"
@@ -383,19 +383,30 @@ TEST(PreparedCopy, FillsOutsideAndCopiesRuns) {
 }
 
 TEST(MultiplyPanels, AgreesWithAPlainProduct) {
-  const int64_t m = 6, k = 37, n = 70;
+  const int64_t m = 22, k = 37, n = 70;  // passes of 5 and 6 rows
   std::mt19937 rng(1);
   std::uniform_real_distribution<float> uniform(-1, 1);
   std::vector<float> x(m * k), w(n * k);
   for (float& v : x) v = uniform(rng);
-  for (float& v : w) v = uniform(rng);
-  std::vector<float> out(m * PaddedColumns(n), 1.0f);
-  MultiplyPanels(x.data(), k, m, k, PackPanels(w, n, k).data(), n, out.data());
-  for (int64_t r = 0; r < m; ++r) {
-    for (int64_t c = 0; c < n; ++c) {
-      double want = 1;
-      for (int64_t i = 0; i < k; ++i) want += static_cast<double>(x[r * k + i]) * w[c * k + i];
-      EXPECT_NEAR(out[r * PaddedColumns(n) + c], want, 1e-5) << r << " " << c;
+  for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBF16}) {
+    for (float& v : w) v = uniform(rng);
+    std::vector<uint16_t> bits(w.size());
+    if (type != DataType::kF32) {
+      ASSERT_TRUE(NarrowFromF32(type, w.data(), bits.data(), n * k));
+      ASSERT_TRUE(WidenToF32(type, bits.data(), w.data(), n * k));
+    }
+    const auto wide = PackPanels(w.data(), k, n, 1, k);
+    const auto narrow = PackPanels(bits.data(), k, n, 1, k);
+    const void* data = narrow.data();
+    if (type == DataType::kF32) data = wide.data();
+    std::vector<float> out(m * PaddedColumns(n), 1.0f);
+    MultiplyPanels(x.data(), k, m, k, {data, type}, n, out.data());
+    for (int64_t r = 0; r < m; ++r) {
+      for (int64_t c = 0; c < n; ++c) {
+        double want = 1;
+        for (int64_t i = 0; i < k; ++i) want += static_cast<double>(x[r * k + i]) * w[c * k + i];
+        EXPECT_NEAR(out[r * PaddedColumns(n) + c], want, 1e-5) << Name(type) << r << " " << c;
+      }
     }
   }
 }

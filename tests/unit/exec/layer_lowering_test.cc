@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "tests/unit/exec/lowering_util.h"
 
 namespace halftone {
@@ -68,6 +69,48 @@ INSTANTIATE_TEST_SUITE_P(
         RecurrentCase{"Rnn", "RNN", 1},
         RecurrentCase{"RnnRelu", "RNN", 1, {{"activations", std::vector<std::string>{"Relu"}}}}),
     [](const auto& info) { return info.param.name; });
+
+// A constant of a layer's weights, stored as `type`.
+Value* StoredWeights(Graph& g, const Shape& shape, uint32_t seed, DataType type) {
+  const Tensor floats = RandomF32(shape, seed);
+  if (type == DataType::kF32) return g.AddConstant("w", floats);
+  return Apply(g, "Cast", {g.AddConstant("w", *Convert(floats, type))}, {{"to", int64_t{1}}});
+}
+
+// Narrow weights are read as they are stored: nothing widens them in a run, or keeps them twice.
+TEST_P(RecurrentLowering, HalfWeightsStayNarrow) {
+  const RecurrentCase& c = GetParam();
+  const bool batch_first = c.attributes.Int("layout", 0) != 0;
+  const int64_t steps = 3, in = 70, hidden = 64, rows = c.gates * hidden, d = c.directions;
+  const int64_t weights = d * rows * (in + hidden);  // whole panels
+  for (const int64_t batch : {1, 5}) {
+    for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBF16}) {
+      for (const int64_t max_widened : {int64_t{0}, 2 * weights}) {
+        const Shape x_shape = batch_first ? Shape{batch, steps, in} : Shape{steps, batch, in};
+        Graph g = NewGraph();
+        Value* x = g.AddInput("x", F32(StaticDims(x_shape)));
+        Attributes attributes = c.attributes;
+        attributes.Set("hidden_size", hidden);
+        Node* n = g.AddNode({.op = c.op,
+                             .inputs = {x, StoredWeights(g, {d, rows, in}, 2, type),
+                                        StoredWeights(g, {d, rows, hidden}, 3, type)},
+                             .outputs = {"y"},
+                             .attributes = attributes});
+        g.AddOutput(n->output(0));
+        const Outcome o = Compare(std::move(g), {RandomF32(x_shape, 1)}, kAccumulate,
+                                  {.max_widened_bytes = max_widened});
+        EXPECT_LE(o.disagreement, 1) << Steps(o);
+        ASSERT_EQ(o.steps.size(), 1u) << Steps(o);
+        EXPECT_EQ(o.steps[0].rule, "recurrent");
+        const bool half = type != DataType::kF32, narrow = half && max_widened == 0;
+        EXPECT_EQ(o.packed_bytes, weights * (narrow ? 2 : 4)) << Steps(o);
+        EXPECT_EQ(o.steps[0].precision,
+                  half ? absl::StrCat(Name(type), " weights, f32 compute") : "f32");
+        EXPECT_EQ(o.steps[0].detail, half && !narrow ? "weights widened once" : "");
+      }
+    }
+  }
+}
 
 // ---------------------------------------------------------------------------------------------
 // Branches.
