@@ -145,21 +145,51 @@ PanelFn PanelFor(DataType type) {
 
 int64_t PaddedColumns(int64_t n) { return (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
 
-void MultiplyPanels(const float* x, int64_t x_stride, int64_t m, int64_t k, const Panels& panels,
-                    int64_t n, float* out) {
+namespace {
+
+// Calls run(panel, its first column, first row, rows) for all panels and passes over the rows.
+template <typename F>
+void ForPasses(int64_t m, int64_t k, const Panels& panels, int64_t n, F run) {
   const int64_t columns = PaddedColumns(n), count = columns / kPanelColumns;
   const int64_t panel_bytes = kPanelColumns * k * BitWidth(panels.type) / 8;
   const int64_t passes = (m + kMaxRows - 1) / kMaxRows;
-  const PanelFn multiply = PanelFor(panels.type);
 #pragma omp parallel for if (m * k * columns >= kParallelProducts) schedule(static)
   for (int64_t p = 0; p < count; ++p) {
-    const std::byte* w = static_cast<const std::byte*>(panels.data) + p * panel_bytes;
     for (int64_t pass = 0; pass < passes; ++pass) {
       const int64_t row = m * pass / passes, end = m * (pass + 1) / passes;
-      multiply(x + row * x_stride, x_stride, end - row, k, w,
-               out + row * columns + p * kPanelColumns, columns);
+      run(static_cast<const std::byte*>(panels.data) + p * panel_bytes, p * kPanelColumns, row,
+          end - row);
     }
   }
+}
+
+}  // namespace
+
+void MultiplyPanels(const float* x, int64_t x_stride, int64_t m, int64_t k, const Panels& panels,
+                    int64_t n, float* out) {
+  const PanelFn multiply = PanelFor(panels.type);
+  const int64_t columns = PaddedColumns(n);
+  ForPasses(m, k, panels, n, [&](const void* panel, int64_t column, int64_t row, int64_t rows) {
+    multiply(x + row * x_stride, x_stride, rows, k, panel, out + row * columns + column, columns);
+  });
+}
+
+void MultiplyPanels(const float* x, int64_t m, int64_t k, const Panels& panels, int64_t n,
+                    const float* bias, bool relu, float* y) {
+  const PanelFn multiply = PanelFor(panels.type);
+  ForPasses(m, k, panels, n, [&](const void* panel, int64_t column, int64_t row, int64_t rows) {
+    const int64_t used = std::min(kPanelColumns, n - column);
+    float sums[kMaxRows * kPanelColumns] = {};
+    for (int64_t r = 0; bias != nullptr && r < rows; ++r) {
+      std::copy_n(bias + column, used, sums + r * kPanelColumns);
+    }
+    multiply(x + row * k, k, rows, k, panel, sums, kPanelColumns);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* from = sums + r * kPanelColumns;
+      float* to = y + (row + r) * n + column;
+      for (int64_t c = 0; c < used; ++c) to[c] = relu && from[c] < 0.0f ? 0.0f : from[c];
+    }
+  });
 }
 
 }  // namespace halftone

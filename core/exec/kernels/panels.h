@@ -39,6 +39,11 @@ struct Panels {
 void MultiplyPanels(const float* x, int64_t x_stride, int64_t m, int64_t k, const Panels& panels,
                     int64_t n, float* out);
 
+// y[m, n] = x[m, k] · panels + bias[n], likewise; `bias` may be null. `relu`: what is less than 0
+// becomes 0. All of a panel's columns are one thread's, from the bias to the end.
+void MultiplyPanels(const float* x, int64_t m, int64_t k, const Panels& panels, int64_t n,
+                    const float* bias, bool relu, float* y);
+
 }  // namespace halftone
 
 #endif  // HALFTONE_CORE_EXEC_KERNELS_PANELS_H_

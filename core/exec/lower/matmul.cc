@@ -8,6 +8,7 @@
 #include "core/exec/lower/arguments.h"
 #include "core/exec/lower/compute.h"
 #include "core/exec/lower/gemv.h"
+#include "core/exec/lower/panels.h"
 #include "core/exec/lower/rules.h"
 
 namespace halftone {
@@ -327,6 +328,18 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
   return true;
 }
 
+// f16 or bf16 weights that an f32 product reads as they are.
+bool StaysHalf(const ProgramBuilder& b, const ComputeMatch& m) {
+  std::string why;
+  return ChooseMode(m, b.options(), /*half_weights_native=*/true, &why) ==
+         ComputeMode::kHalfWeights;
+}
+
+MatrixPart PartOf(const Dense& d) {
+  if (d.transposed_weights) return {.k = d.k, .n = d.n, .k_stride = 1, .n_stride = d.k};
+  return {.k = d.k, .n = d.n, .k_stride = d.n, .n_stride = 1};
+}
+
 }  // namespace
 
 absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason) {
@@ -344,6 +357,10 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   if (m.weights->form == WeightForm::kCodes) {
     HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, *dense));
     HT_ASSIGN_OR_RETURN(const bool done, LowerGemv(b, m, dense->m, rows));
+    if (done) return true;
+  }
+  if (StaysHalf(b, m)) {
+    HT_ASSIGN_OR_RETURN(const bool done, LowerPanels(b, m, dense->m, PartOf(*dense)));
     if (done) return true;
   }
   HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain, false));
@@ -490,9 +507,8 @@ std::optional<Dense> ReadPointwise(const ProgramBuilder& b, const ComputeMatch& 
 // f16 weights: widening them is a parallel region more, which costs a time slice wherever somebody
 // else wants the cores.
 bool BetterThanWidening(const ProgramBuilder& b, const ComputeMatch& m, const Dense& d) {
-  std::string why;
-  const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
-  return mode == ComputeMode::kHalfWeights && !NeedsParts(d, DataType::kF32, WeightType(m, mode));
+  return StaysHalf(b, m) &&
+         !NeedsParts(d, DataType::kF32, m.weights->constant->constant().type());
 }
 
 }  // namespace
@@ -501,6 +517,12 @@ absl::StatusOr<bool> LowerPointwise(ProgramBuilder& b, const Unit& unit, std::st
   if (unit.match == nullptr || !unit.match->weights) return false;
   const auto dense = ReadPointwise(b, *unit.match);
   if (!dense) return false;
+  // Of one position per image: plain rows.
+  if (dense->k > kMaxBlockedK && dense->m == b.ShapeOf(unit.match->input)[0] &&
+      StaysHalf(b, *unit.match)) {
+    HT_ASSIGN_OR_RETURN(const bool done, LowerPanels(b, *unit.match, dense->m, PartOf(*dense)));
+    if (done) return true;
+  }
   return LowerRows(b, *unit.match, *dense, Layout::kChannelsLast,
                    BetterThanWidening(b, *unit.match, *dense));
 }

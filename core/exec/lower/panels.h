@@ -1,4 +1,4 @@
-// Constant matrices as panels (kernels/panels).
+// Constant matrices as panels (kernels/panels), and products of few rows with them.
 #ifndef HALFTONE_CORE_EXEC_LOWER_PANELS_H_
 #define HALFTONE_CORE_EXEC_LOWER_PANELS_H_
 
@@ -31,6 +31,11 @@ DataType PanelType(const ProgramBuilder& builder, const std::optional<WeightMatc
 // The part of the value as panels, packed once per plan. Requires: ConstantFloats has the value.
 absl::StatusOr<PackedPanels> PackMatrix(ProgramBuilder& builder, const Value* value,
                                         const MatrixPart& part);
+
+// Lowers the match, a product of `m` plain rows with f16 or bf16 weights that stay narrow; false
+// when there are too many rows or too few outputs, or a bias that is not one number per output.
+absl::StatusOr<bool> LowerPanels(ProgramBuilder& builder, const ComputeMatch& match, int64_t m,
+                                 const MatrixPart& weights);
 
 }  // namespace halftone
 

@@ -408,6 +408,16 @@ TEST(MultiplyPanels, AgreesWithAPlainProduct) {
         EXPECT_NEAR(out[r * PaddedColumns(n) + c], want, 1e-5) << Name(type) << r << " " << c;
       }
     }
+    // Dense, from a bias of 1 on.
+    const std::vector<float> bias(n, 1.0f);
+    for (const bool relu : {false, true}) {
+      std::vector<float> y(m * n);
+      MultiplyPanels(x.data(), m, k, {data, type}, n, bias.data(), relu, y.data());
+      for (int64_t i = 0; i < m * n; ++i) {
+        const float want = out[i / n * PaddedColumns(n) + i % n];
+        EXPECT_EQ(y[i], relu ? std::max(want, 0.0f) : want) << Name(type) << i;
+      }
+    }
   }
 }
 

@@ -387,6 +387,56 @@ TEST(GemmLowering, HalfWeightsOfManyRowsAreASumOfParts) {
   }
 }
 
+// Few rows read half-width weights once and widen them in registers, whatever their number; where
+// padding to whole panels would be much of the work, oneDNN's product runs.
+TEST(GemmLowering, FewRowsOfHalfWeightsRunOnPanels) {
+  for (const DataType type : {DataType::kF16, DataType::kBF16}) {
+    for (const int64_t trans : {0, 1}) {
+      for (const int64_t m : {1, 5, 8, 9}) {
+        for (const int64_t n : {40, 60, 128}) {
+          const int64_t k = 600;
+          Graph g = NewGraph();
+          Value* x = g.AddInput("x", F32({m, k}));
+          Value* stored = g.AddConstant(
+              "w", *Convert(RandomF32(trans != 0 ? Shape{n, k} : Shape{k, n}, 2), type));
+          Value* y = Apply(g, "Gemm",
+                           {x, Apply(g, "Cast", {stored}, {{"to", int64_t{1}}}),
+                            g.AddConstant("b", RandomF32({n}, 3))},
+                           {{"transB", trans}});
+          g.AddOutput(Apply(g, trans != 0 ? "Relu" : "Sigmoid", {y}));
+          // bf16 weights compute in f32 where that is asked for.
+          const Outcome o = Compare(std::move(g), {RandomF32({m, k}, 1)}, kAccumulate,
+                                    {.compute = ComputeType::kF32, .max_widened_bytes = 0});
+          EXPECT_LE(o.disagreement, 1) << Steps(o);
+          const bool panels = m <= 8 && n != 40;
+          EXPECT_EQ(o.steps[0].implementation == "panels", panels) << m << " " << n << Steps(o);
+          if (!panels) continue;
+          EXPECT_EQ(o.steps[0].op, trans != 0 ? "Gemm+Relu" : "Gemm");
+          EXPECT_EQ(o.packed_bytes, 2 * k * ((n + 63) / 64 * 64));
+          EXPECT_EQ(o.steps[0].precision, absl::StrCat(Name(type), " weights, f32 compute"));
+        }
+      }
+    }
+  }
+}
+
+// So does a convolution of one position per image, in front of which oneDNN has nothing.
+TEST(PointwiseLowering, OnePositionPerImageRunsOnPanels) {
+  for (const int64_t side : {1, 2}) {
+    Graph g = NewGraph();
+    const Shape in = {2, 600, side, side};
+    Value* x = g.AddInput("x", F32(StaticDims(in)));
+    Value* stored = g.AddConstant("w", *Convert(RandomF32({64, 600, 1, 1}, 2), DataType::kF16));
+    Value* y = Apply(g, "Conv",
+                     {x, Apply(g, "Cast", {stored}, {{"to", int64_t{1}}}),
+                      g.AddConstant("b", RandomF32({64}, 3))});
+    g.AddOutput(Apply(g, "Relu", {y}));
+    const Outcome o = Compare(std::move(g), {RandomF32(in, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    EXPECT_EQ(o.steps[0].implementation == "panels", side == 1) << Steps(o);
+  }
+}
+
 // The product absorbs no activation; both of its readers see what it computed.
 TEST(MatMulLowering, SiluBehindPackedIntegers) {
   Graph g = NewGraph();
