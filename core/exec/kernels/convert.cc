@@ -12,7 +12,6 @@
 namespace halftone {
 namespace {
 
-constexpr int64_t kParallelElements = 1 << 15;
 constexpr int64_t kChunk = 1 << 13;  // elements per task; a multiple of every vector width
 
 const bool kHasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") &&
@@ -21,7 +20,7 @@ const bool kHasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("
 // Calls f(begin, count) over [0, n) in chunks.
 template <typename F>
 void ForChunks(int64_t n, F f) {
-  if (n < kParallelElements) {
+  if (n < kParallelConversion) {
     f(0, n);
     return;
   }
@@ -219,7 +218,7 @@ void DequantizeToF32(DataType from, const void* src, float scale, int32_t zero_p
 
 RangeF32 FindRange(const float* src, int64_t n) {
   // Even a region of one thread costs more than a short row.
-  if (n < kParallelElements) return FindRangeChunk(src, n);
+  if (n < kParallelConversion) return FindRangeChunk(src, n);
   float low = 0, high = 0;
   const int64_t chunks = (n + kChunk - 1) / kChunk;
 #pragma omp parallel for reduction(min : low) reduction(max : high)

@@ -9,6 +9,9 @@
 
 namespace halftone {
 
+// From here on a conversion is split; fewer elements stay on the calling thread.
+inline constexpr int64_t kParallelConversion = 1 << 15;
+
 // f16, bf16, i8 or u8 → f32, element by element; i8 and u8 without a scale. Other types: returns
 // false and writes nothing.
 bool WidenToF32(DataType from, const void* src, float* dst, int64_t n);

@@ -4,6 +4,7 @@
 #include "absl/strings/match.h"
 #include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
+#include "core/exec/kernels/convert.h"
 #include "core/exec/kernels/row_quant.h"
 #include "core/exec/lower/arguments.h"
 #include "core/exec/lower/compute.h"
@@ -505,9 +506,11 @@ std::optional<Dense> ReadPointwise(const ProgramBuilder& b, const ComputeMatch& 
 
 // Where its operands are dense, the convolution is as fast and does more. But it has no kernel for
 // f16 weights: widening them is a parallel region more, which costs a time slice wherever somebody
-// else wants the cores.
+// else wants the cores. Fewer weights widen without one, and for many positions in no time.
 bool BetterThanWidening(const ProgramBuilder& b, const ComputeMatch& m, const Dense& d) {
-  return StaysHalf(b, m) &&
+  constexpr int64_t kManyPositions = 64;
+  const bool widens_at_once = d.k * d.n < kParallelConversion && d.m >= kManyPositions;
+  return StaysHalf(b, m) && !widens_at_once &&
          !NeedsParts(d, DataType::kF32, m.weights->constant->constant().type());
 }
 
