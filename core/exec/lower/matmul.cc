@@ -82,6 +82,19 @@ bool NeedsParts(const Dense& d, DataType source, DataType weights) {
   return source == DataType::kF32 && BitWidth(weights) == 16 && d.k > kMaxBlockedK;
 }
 
+// How the product computes. Half-width weights that need parts are widened once where they are
+// few, as those of a classifier's last layer are: the second part takes longer than the first.
+ComputeMode ModeFor(const ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
+                    std::string* reason) {
+  constexpr int64_t kFewWeights = 1 << 14;
+  const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, reason);
+  if (mode != ComputeMode::kHalfWeights || d.k <= kMaxBlockedK || d.k * d.n > kFewWeights) {
+    return mode;
+  }
+  *reason = kWidenedOnce;
+  return ComputeMode::kF32;
+}
+
 // What oneDNN may choose the layout of. `rows`: as [n, k], which packed integers widen to.
 memory::desc WantedWeights(const Dense& d, DataType weights, bool rows) {
   if (rows) return PlainWeights({d.m, d.k, d.n, /*transposed_weights=*/true}, weights, false);
@@ -285,7 +298,7 @@ std::optional<int64_t> RowDistance(const Shape& shape, const Shape& strides, Lay
 absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d, Layout layout,
                                bool dense_too) {
   std::string why;
-  const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
+  const ComputeMode mode = ModeFor(b, m, d, &why);
   // Then the float input has no place before somebody fetches it.
   if (m.row_quant || (m.input_quant && mode != ComputeMode::kInt8)) return false;
   const std::vector<double> sums = WeightSums(m, d, mode);
@@ -367,7 +380,7 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain, false));
   if (by_strides) return true;
   std::string why;
-  ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, &why);
+  ComputeMode mode = ModeFor(b, m, *dense, &why);
   absl::StatusOr<Candidate> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
   if (!c.ok() && mode != ComputeMode::kF32 && mode != ComputeMode::kWidened) {
     why = std::string(c.status().message());

@@ -443,6 +443,21 @@ TEST(PointwiseLowering, OnePositionPerImageRunsOnPanels) {
   }
 }
 
+// A last layer's few weights are not worth two products in each run.
+TEST(GemmLowering, FewHalfWeightsOfManyRowsAreWidenedOnce) {
+  for (const int64_t n : {10, 20}) {
+    Graph g = NewGraph();
+    Value* x = g.AddInput("x", F32({8, 1024}));
+    Value* stored = g.AddConstant("w", *Convert(RandomF32({1024, n}, 2), DataType::kF16));
+    g.AddOutput(Apply(g, "Gemm", {x, Apply(g, "Cast", {stored}, {{"to", int64_t{1}}})}));
+    const Outcome o = Compare(std::move(g), {RandomF32({8, 1024}, 1)}, kAccumulate);
+    EXPECT_LE(o.disagreement, 1) << Steps(o);
+    ASSERT_EQ(o.steps.size(), 1u) << Steps(o);
+    EXPECT_EQ(o.steps[0].detail == "weights widened once", n == 10) << Steps(o);
+    EXPECT_EQ(o.steps[0].precision, "f16 weights, f32 compute");
+  }
+}
+
 // The product absorbs no activation; both of its readers see what it computed.
 TEST(MatMulLowering, SiluBehindPackedIntegers) {
   Graph g = NewGraph();
