@@ -1,13 +1,10 @@
 // MatMul, Gemm and convolutions of single positions by constant weights, packed once, on oneDNN.
 #include <algorithm>
 
-#include "absl/strings/match.h"
-#include "core/base/checked_math.h"
 #include "core/base/status_macros.h"
 #include "core/exec/kernels/convert.h"
-#include "core/exec/kernels/row_quant.h"
 #include "core/exec/lower/arguments.h"
-#include "core/exec/lower/compute.h"
+#include "core/exec/lower/dense.h"
 #include "core/exec/lower/gemv.h"
 #include "core/exec/lower/panels.h"
 #include "core/exec/lower/rules.h"
@@ -17,46 +14,6 @@ namespace {
 
 using dnnl::memory;
 
-struct Dense {  // [m, k] · [k, n]
-  int64_t m = 0, k = 0, n = 0;
-  bool transposed_weights = false;  // the constant is [n, k]
-  // Elements from one row to the next; 0: they lie end to end.
-  int64_t source_distance = 0, result_distance = 0;
-};
-
-struct Candidate {
-  ComputePrimitive primitive;
-  bool inner_product = false;
-};
-
-std::optional<Dense> ReadDense(const ProgramBuilder& b, const ComputeMatch& m,
-                               std::string* reason) {
-  const Attributes& a = m.anchor->attributes();
-  const Shape& w = m.weights->shape;
-  Dense d;
-  if (m.anchor->op() == "Gemm") {
-    if (a.Int("transA", 0) != 0 || a.Float("alpha", 1) != 1 ||
-        (m.bias != nullptr && a.Float("beta", 1) != 1)) {
-      *reason = "transA, alpha or beta";
-      return std::nullopt;
-    }
-    d.transposed_weights = a.Int("transB", 0) != 0;
-  }
-  const Shape x = b.ShapeOf(m.input);
-  if (w.size() != 2 || x.empty()) {
-    *reason = "weights are not a matrix";
-    return std::nullopt;
-  }
-  d.k = w[d.transposed_weights ? 1 : 0];
-  d.n = w[d.transposed_weights ? 0 : 1];
-  d.m = x.back() == 0 ? 0 : ElementCount(x) / x.back();
-  if (d.m == 0 || d.k == 0 || d.n == 0) {
-    *reason = "empty operand";
-    return std::nullopt;
-  }
-  return d;
-}
-
 // What the constant is packed from, and what the primitive reads.
 DataType PlainType(const ComputeMatch& m, ComputeMode mode) {
   const bool wide = mode == ComputeMode::kWidened || mode == ComputeMode::kF32;
@@ -64,22 +21,6 @@ DataType PlainType(const ComputeMatch& m, ComputeMode mode) {
 }
 DataType WeightType(const ComputeMatch& m, ComputeMode mode) {
   return mode == ComputeMode::kBF16 ? DataType::kBF16 : PlainType(m, mode);
-}
-
-memory::desc PlainWeights(const Dense& d, DataType type, bool inner_product) {
-  const int64_t k_stride = d.transposed_weights ? 1 : d.n;
-  const int64_t n_stride = d.transposed_weights ? d.k : 1;
-  if (inner_product) return memory::desc({d.n, d.k}, DnnlType(type), {n_stride, k_stride});
-  return memory::desc({d.k, d.n}, DnnlType(type), {k_stride, n_stride});
-}
-
-// f32 · f16 or bf16 in oneDNN's own blocked layout is wrong, and reads beyond the weights, as soon
-// as k needs a second block of 512 (3.7.2, avx512_core). Plain layouts are right, but up to 3 times
-// slower with few rows. So such a product is a sum of products with up to 512 of k each, which cost
-// what one with f32 weights in its blocked layout does.
-constexpr int64_t kMaxBlockedK = 512;
-bool NeedsParts(const Dense& d, DataType source, DataType weights) {
-  return source == DataType::kF32 && BitWidth(weights) == 16 && d.k > kMaxBlockedK;
 }
 
 // How the product computes. Half-width weights that need parts are widened once where they are
@@ -95,87 +36,6 @@ ComputeMode ModeFor(const ProgramBuilder& b, const ComputeMatch& m, const Dense&
   return ComputeMode::kF32;
 }
 
-// What oneDNN may choose the layout of. `rows`: as [n, k], which packed integers widen to.
-memory::desc WantedWeights(const Dense& d, DataType weights, bool rows) {
-  if (rows) return PlainWeights({d.m, d.k, d.n, /*transposed_weights=*/true}, weights, false);
-  return memory::desc({d.k, d.n}, DnnlType(weights), memory::format_tag::any);
-}
-
-memory::desc RowsDesc(int64_t rows, int64_t length, DataType type, int64_t distance) {
-  return memory::desc({rows, length}, DnnlType(type), {distance == 0 ? length : distance, 1});
-}
-
-absl::StatusOr<Candidate> CreateMatMul(const Dense& d, DataType source, DataType weights, bool rows,
-                                       FusedTail tail) {
-  return TryDnnl("matmul", [&] {
-    const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({1, d.n}, DataType::kF32);
-    dnnl::matmul::primitive_desc pd(
-        CpuEngine(), RowsDesc(d.m, d.k, source, d.source_distance), WantedWeights(d, weights, rows),
-        bias, RowsDesc(d.m, d.n, tail.destination, d.result_distance), tail.attr);
-    return Candidate{FromDescriptor<dnnl::matmul>(pd, bias, std::move(tail))};
-  });
-}
-
-// The product as a sum of parts, see NeedsParts. The tail adds the last of them to the others.
-absl::StatusOr<Candidate> CreateParts(const Dense& d, DataType source, DataType weights,
-                                      FusedTail tail) {
-  const int64_t count = (d.k + kMaxBlockedK - 1) / kMaxBlockedK;
-  const int64_t length = AlignUp((d.k + count - 1) / count, 64);
-  std::vector<PartialCompute> before;
-  for (int64_t begin = 0;; begin += length) {
-    Dense part = d;
-    part.source_distance = d.source_distance == 0 ? d.k : d.source_distance;
-    part.k = std::min(length, d.k - begin);
-    const bool last = begin + part.k == d.k;
-    FusedTail sum{.attr = BaseAttributes()};
-    if (begin > 0) {
-      dnnl::post_ops add;
-      add.append_sum(1.0f);
-      sum.attr.set_post_ops(add);
-    }
-    HT_ASSIGN_OR_RETURN(Candidate c, CreateMatMul(part, source, weights, /*rows=*/false,
-                                                  last ? std::move(tail) : std::move(sum)));
-    ComputePrimitive& p = c.primitive;
-    if (IsReferenceImpl(p.implementation)) {
-      return absl::UnimplementedError(absl::StrCat("only ", p.implementation));
-    }
-    if (last) {
-      p.source_begin = begin;
-      p.before = std::move(before);
-      absl::StrAppend(&p.implementation, " x", count);
-      return c;
-    }
-    before.push_back({p.primitive, p.source, p.weights, p.destination, p.scratchpad, begin, {}});
-  }
-}
-
-// Requires: a tail for RequestFor the same product.
-absl::StatusOr<Candidate> CreateProduct(const Dense& d, DataType source, DataType weights,
-                                        bool rows, FusedTail tail) {
-  if (!rows && NeedsParts(d, source, weights)) {
-    return CreateParts(d, source, weights, std::move(tail));
-  }
-  return CreateMatMul(d, source, weights, rows, std::move(tail));
-}
-
-absl::StatusOr<Candidate> CreateInnerProduct(const Dense& d, DataType source, DataType weights,
-                                             FusedTail tail) {
-  return TryDnnl("inner product", [&] {
-    const auto bias = tail.bias.empty() ? memory::desc() : PlainDesc({d.n}, DataType::kF32);
-    dnnl::inner_product_forward::primitive_desc pd(
-        CpuEngine(), dnnl::prop_kind::forward_inference, PlainDesc({d.m, d.k}, source),
-        memory::desc({d.n, d.k}, DnnlType(weights), memory::format_tag::any), bias,
-        PlainDesc({d.m, d.n}, tail.destination), tail.attr);
-    return Candidate{FromDescriptor<dnnl::inner_product_forward>(pd, bias, std::move(tail)), true};
-  });
-}
-
-// oneDNN's matmul falls back to its old GEMM on CPUs without AVX-512; the inner product of the same
-// shape then has the better kernel (measured 1.15 × in f32 at m = 128, 2 × in int8 at m = 1).
-bool WorthInnerProduct(absl::string_view matmul_impl) {
-  return !absl::StrContains(matmul_impl, "brg");
-}
-
 TailRequest RequestFor(const ComputeMatch& m, const Dense& d, ComputeMode mode, Layout layout,
                        const std::vector<double>& weight_sums) {
   return {.mode = mode,
@@ -188,8 +48,8 @@ TailRequest RequestFor(const ComputeMatch& m, const Dense& d, ComputeMode mode, 
                         NeedsParts(d, SourceType(m, mode), WeightType(m, mode))};
 }
 
-absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
-                                 ComputeMode mode, const std::vector<double>& weight_sums) {
+absl::StatusOr<DenseProduct> Choose(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
+                                    ComputeMode mode, const std::vector<double>& weight_sums) {
   const DataType source = SourceType(m, mode), weights = WeightType(m, mode);
   TailRequest request = RequestFor(m, d, mode, Layout::kPlain, weight_sums);
   request.swish_pass = true;
@@ -201,7 +61,7 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
       last = tail.status();
       continue;
     }
-    absl::StatusOr<Candidate> best = CreateProduct(d, source, weights, rows, *std::move(tail));
+    absl::StatusOr<DenseProduct> best = CreateProduct(d, source, weights, rows, *std::move(tail));
     const bool matmul_ok = best.ok() && !IsReferenceImpl(best->primitive.implementation);
     if ((!matmul_ok || WorthInnerProduct(best->primitive.implementation)) &&
         mode != ComputeMode::kHalfWeights && !rows) {
@@ -221,13 +81,6 @@ absl::StatusOr<Candidate> Choose(ProgramBuilder& b, const ComputeMatch& m, const
   return last;
 }
 
-// Per output channel, the sum of the stored i8 weights.
-std::vector<int64_t> ColumnSums(const ComputeMatch& m, const Dense& d) {
-  const auto q = m.weights->constant->constant().data<int8_t>();
-  std::vector<int64_t> sums(d.n, 0);
-  for (int64_t i = 0; i < d.k * d.n; ++i) sums[d.transposed_weights ? i / d.k : i % d.n] += q[i];
-  return sums;
-}
 // Empty where nothing asks for them.
 std::vector<double> WeightSums(const ComputeMatch& m, const Dense& d, ComputeMode mode) {
   if (mode != ComputeMode::kInt8 || !m.input_quant->is_static) return {};
@@ -244,7 +97,7 @@ absl::StatusOr<std::shared_ptr<const PackedRows>> PackDense(ProgramBuilder& b,
 // The weights for k from `begin` on, in the layout `wanted`.
 absl::StatusOr<WeightBuffer> PackPart(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
                                       ComputeMode mode, int64_t begin, const memory::desc& wanted) {
-  const memory::desc whole = PlainWeights(d, PlainType(m, mode), /*inner_product=*/false);
+  const memory::desc whole = DenseWeights(d, PlainType(m, mode), /*inner_product=*/false);
   return PackWeights(b, *m.weights, mode == ComputeMode::kWidened,
                      whole.submemory_desc(wanted.get_dims(), {begin, 0}), wanted,
                      absl::StrCat("mm@", begin));
@@ -252,7 +105,7 @@ absl::StatusOr<WeightBuffer> PackPart(ProgramBuilder& b, const ComputeMatch& m, 
 
 // Packs those of earlier parts, too.
 absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
-                                        ComputeMode mode, Candidate& c) {
+                                        ComputeMode mode, DenseProduct& c) {
   if (m.weights->form != WeightForm::kCodes) {
     for (PartialCompute& part : c.primitive.before) {
       HT_ASSIGN_OR_RETURN(part.packed, PackPart(b, m, d, mode, part.source_begin, part.weights));
@@ -261,7 +114,7 @@ absl::StatusOr<WeightBuffer> WeightsFor(ProgramBuilder& b, const ComputeMatch& m
       return PackPart(b, m, d, mode, c.primitive.source_begin, c.primitive.weights);
     }
     return PackWeights(b, *m.weights, mode == ComputeMode::kWidened,
-                       PlainWeights(d, PlainType(m, mode), c.inner_product), c.primitive.weights,
+                       DenseWeights(d, PlainType(m, mode), c.inner_product), c.primitive.weights,
                        c.inner_product ? "ip" : "mm");
   }
   HT_ASSIGN_OR_RETURN(const auto rows, PackDense(b, m, d));
@@ -332,7 +185,7 @@ absl::StatusOr<bool> LowerRows(ProgramBuilder& b, const ComputeMatch& m, Dense d
     }
   }
   if (!places.source && !places.result && !dense_too) return false;
-  absl::StatusOr<Candidate> c =
+  absl::StatusOr<DenseProduct> c =
       CreateProduct(d, SourceType(m, mode), WeightType(m, mode),
                     m.weights->form == WeightForm::kCodes, *std::move(tail));
   if (!c.ok() || WorthInnerProduct(c->primitive.implementation)) return false;
@@ -381,7 +234,7 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   if (by_strides) return true;
   std::string why;
   ComputeMode mode = ModeFor(b, m, *dense, &why);
-  absl::StatusOr<Candidate> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
+  absl::StatusOr<DenseProduct> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
   if (!c.ok() && mode != ComputeMode::kF32 && mode != ComputeMode::kWidened) {
     why = std::string(c.status().message());
     mode = FloatMode(m, b.options());
@@ -394,109 +247,6 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
   HT_ASSIGN_OR_RETURN(const WeightBuffer weights, WeightsFor(b, m, *dense, mode, *c));
   HT_RETURN_IF_ERROR(FinishCompute(b, m, mode, std::move(c->primitive), weights, {Layout::kPlain},
                                    std::move(why)));
-  return true;
-}
-
-namespace {
-
-// Sums of more products of a u8 and an i8 may not fit into 32 bits.
-constexpr int64_t kMaxExactSum = (int64_t{1} << 31) / (255 * 128);
-
-// u8 · i8 → s32, without attributes. The sums of a row get its scale in a step behind: oneDNN has
-// scales per row in reference code only.
-absl::StatusOr<Candidate> CreateAccumulators(const Dense& d) {
-  const auto plain = [] {
-    return FusedTail{.attr = BaseAttributes(), .destination = DataType::kI32};
-  };
-  absl::StatusOr<Candidate> best =
-      CreateMatMul(d, DataType::kU8, DataType::kI8, /*rows=*/false, plain());
-  if (!best.ok() || WorthInnerProduct(best->primitive.implementation)) {
-    auto ip = CreateInnerProduct(d, DataType::kU8, DataType::kI8, plain());
-    if (ip.ok() && !IsReferenceImpl(ip->primitive.implementation)) best = std::move(ip);
-  }
-  if (best.ok() && IsReferenceImpl(best->primitive.implementation)) {
-    return absl::UnimplementedError(absl::StrCat("only ", best->primitive.implementation));
-  }
-  return best;
-}
-
-void AddScaleRows(ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
-                  const std::vector<float>& bias, BufferId scale, BufferId zero_point,
-                  BufferId result) {
-  const auto channels = [&](std::vector<float> values, float otherwise) {
-    if (values.size() != static_cast<size_t>(d.n)) {
-      values.assign(static_cast<size_t>(d.n), values.empty() ? otherwise : values[0]);
-    }
-    return FloatConstant(b, values);
-  };
-  const std::vector<int64_t> sums = ColumnSums(m, d);
-  const std::vector<int32_t> narrow(sums.begin(), sums.end());
-  const BufferId weight_sums = b.Constant(Tensor::Of<int32_t>({d.n}, absl::MakeConstSpan(narrow)));
-  const BufferId weight_scales = channels(m.weights->scales, 1.0f);
-  const BufferId biases = channels(bias, 0.0f);
-  b.AddStep({.node = m.anchor->name(),
-             .op = "scale rows",
-             .implementation = "scale rows",
-             .precision = "int8"},
-            {scale, zero_point, weight_sums, weight_scales, biases, result},
-            [=](Binding& bind) -> BoundStep {
-              return [=, &bind] {
-                ScaleRows({.rows = d.m,
-                           .n = d.n,
-                           .scale = bind.as<float>(scale),
-                           .zero_point = bind.as<uint8_t>(zero_point),
-                           .weight_scale = bind.as<float>(weight_scales),
-                           .weight_sum = bind.as<int32_t>(weight_sums),
-                           .bias = bind.as<float>(biases)},
-                          bind.as<int32_t>(result), bind.as<float>(result));
-                return absl::OkStatus();
-              };
-            });
-}
-
-}  // namespace
-
-absl::StatusOr<bool> LowerRowMatMul(ProgramBuilder& b, const Unit& unit, std::string* reason) {
-  if (unit.match == nullptr || !unit.match->row_quant) return false;
-  const ComputeMatch& m = *unit.match;
-  const auto d = ReadDense(b, m, reason);
-  if (!d) return false;
-  if (d->k > kMaxExactSum || MaySaturate(m, b.options().features)) {
-    *reason = d->k > kMaxExactSum ? "sums beyond 32 bits"
-                                  : "no VNNI: 8-bit weights would saturate, so float arithmetic";
-    return false;
-  }
-  const std::optional<ProductBias> bias = ReadProductBias(b, m, d->n);
-  if (!bias) {
-    *reason = "bias is not one number per channel";
-    return false;
-  }
-  absl::StatusOr<Candidate> c = CreateAccumulators(*d);
-  if (!c.ok()) {
-    *reason = std::string(c.status().message());
-    return false;
-  }
-  HT_ASSIGN_OR_RETURN(const WeightBuffer weights,
-                      PackWeights(b, *m.weights, /*narrow=*/false,
-                                  PlainWeights(*d, DataType::kI8, c->inner_product),
-                                  c->primitive.weights, c->inner_product ? "ip" : "mm"));
-  HT_ASSIGN_OR_RETURN(const BufferId codes,
-                      b.Fetch(m.row_quant->codes, Layout::kPlain, DataType::kU8));
-  HT_ASSIGN_OR_RETURN(const BufferId scale, b.FetchPlain(m.row_quant->scale));
-  HT_ASSIGN_OR_RETURN(const BufferId zero_point, b.FetchPlain(m.row_quant->zero_point));
-  const BufferId result = b.Define(m.result(bias->tail_ops), Layout::kPlain, DataType::kF32);
-  AddPrimitive(b,
-               {.node = m.anchor->name(),
-                .op = FusedName(m, bias->tail_ops),
-                .implementation = c->primitive.implementation,
-                .precision = "u8s8"},
-               {.primitive = c->primitive.primitive,
-                .scratchpad = c->primitive.scratchpad,
-                .args = {{DNNL_ARG_SRC, c->primitive.source, codes},
-                         {DNNL_ARG_WEIGHTS, weights.desc, weights.buffer},
-                         {DNNL_ARG_DST, c->primitive.destination, result}}});
-  AddScaleRows(b, m, *d, bias->values, scale, zero_point, result);
-  HT_RETURN_IF_ERROR(LowerRest(b, m, bias->tail_ops));
   return true;
 }
 
