@@ -64,6 +64,10 @@ const Setting kSettings[] = {
      "the cgroup's CPU quota within the affinity mask."},
     {"threads_per_worker", Integer{&C::threads_per_worker, 1, kMaxThreads},
      "Threads that compute one request. More means lower latency and less throughput."},
+    {"wide_threads", Integer{&C::wide_threads, 0, kMaxThreads},
+     "Threads that compute a request that is alone, where this is measured to be at least 1.2 "
+     "times "
+     "as fast; 0: as many as all workers have together, 1: those of its worker."},
     {"build_threads", Integer{&C::build_threads, 1, kMaxThreads},
      "Threads of the low-priority lane that imports and quantizes."},
     {"max_queued_requests", Integer{&C::max_queued_requests, 1, 1'000'000},

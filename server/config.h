@@ -29,6 +29,7 @@ struct ServerConfig {
 
   int workers = 0;  // 0: cores of the budget / threads_per_worker
   int threads_per_worker = 1;
+  int wide_threads = 0;  // 0: those of all workers; 1: nothing runs wide
   int build_threads = 1;
   int max_queued_requests = 256;
   int max_contexts_per_worker = 8;

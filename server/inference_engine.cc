@@ -96,10 +96,12 @@ class InferenceEngine::Call final : public InferTicket,
     engine_.live_samples_.Offer(outcome_.variant.model, outcome_.variant.version, decoded->inputs);
     picks_ = std::move(decoded->picks);
     queued_ = true;
+    narrow_time_ = engine_.wide_trials_.NarrowTime(outcome_.variant.id, plan, decoded->inputs);
     engine_.scheduler_.Submit({
         .plan = plan,
         .variant_id = outcome_.variant.id,
         .inputs = std::move(decoded->inputs),
+        .wide_pays = narrow_time_ > absl::ZeroDuration(),
         .deadline = task_.deadline,
         .cancelled = [self = shared_from_this()] { return self->cancelled_.load(); },
         .done = [self = shared_from_this()](WorkResult result) { self->OnRun(std::move(result)); },
@@ -109,6 +111,7 @@ class InferenceEngine::Call final : public InferTicket,
   void OnRun(WorkResult result) {
     outcome_.queue = result.queue;
     outcome_.compute = result.compute;
+    if (result.wide) engine_.wide_trials_.Observe(narrow_time_, result.compute);
     ran_ = result.compute > absl::ZeroDuration();
     if (!result.outputs.ok()) return Finish(result.outputs.status());
     absl::StatusOr<std::vector<Tensor>> encoded = EncodeOutputs(picks_, *std::move(result.outputs));
@@ -162,6 +165,7 @@ class InferenceEngine::Call final : public InferTicket,
   std::optional<VariantHandle> handle_;
   std::vector<OutputPick> picks_;
   InferOutcome outcome_;
+  absl::Duration narrow_time_;
   bool queued_ = false;
   bool ran_ = false;
 };

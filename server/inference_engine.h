@@ -24,6 +24,7 @@
 #include "server/metrics.h"
 #include "server/scheduler.h"
 #include "server/tensor_codec.h"
+#include "server/wide_trials.h"
 
 namespace halftone {
 
@@ -76,10 +77,11 @@ struct InferenceEngineOptions {
 class InferenceEngine {
  public:
   InferenceEngine(InferenceEngineOptions options, ModelStore& store, Scheduler& scheduler,
-                  Metrics& metrics, LiveSamples& live_samples)
+                  WideTrials& wide_trials, Metrics& metrics, LiveSamples& live_samples)
       : options_(options),
         store_(store),
         scheduler_(scheduler),
+        wide_trials_(wide_trials),
         metrics_(metrics),
         live_samples_(live_samples),
         clock_(*options.clock) {}
@@ -95,6 +97,7 @@ class InferenceEngine {
   const InferenceEngineOptions options_;
   ModelStore& store_;
   Scheduler& scheduler_;
+  WideTrials& wide_trials_;
   Metrics& metrics_;
   LiveSamples& live_samples_;
   const Clock& clock_;

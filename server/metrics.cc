@@ -136,7 +136,7 @@ void Metrics::ObserveBuild(const std::string& spec, const absl::Status& status,
 
 void Metrics::AddInflight(int delta) { inflight_.Increment(delta); }
 
-void Metrics::SetWorkers(int workers, int intra_op_threads, int cores) {
+void Metrics::SetWorkers(int workers, int intra_op_threads, int wide_threads, int cores) {
   struct Row {
     const char* name;
     const char* help;
@@ -145,6 +145,8 @@ void Metrics::SetWorkers(int workers, int intra_op_threads, int cores) {
   for (const Row& row :
        {Row{"halftone_worker_threads", "Workers that run inferences.", workers},
         Row{"halftone_intra_op_threads", "Threads that one worker uses.", intra_op_threads},
+        Row{"halftone_wide_threads", "Threads of a request that is alone, where that pays.",
+            std::max(wide_threads, intra_op_threads)},
         Row{"halftone_core_budget", "Cores that this process may use.", cores}}) {
     BuildGauge().Name(row.name).Help(row.help).Register(*registry_).Add({}).Set(row.value);
   }

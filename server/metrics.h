@@ -51,7 +51,7 @@ class Metrics {
   // `spec` is shortened to its bounded part: no overrides, no calibration set name.
   void ObserveBuild(const std::string& spec, const absl::Status& status, absl::Duration duration);
   void AddInflight(int delta);
-  void SetWorkers(int workers, int intra_op_threads, int cores);
+  void SetWorkers(int workers, int intra_op_threads, int wide_threads, int cores);
 
   // Removes every series of a model, or of one of its variants.
   void ForgetModel(const std::string& model);

@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "core/base/cpu_budget.h"
 #include "core/base/status_macros.h"
 #include "core/exec/cpu_features.h"
@@ -32,6 +33,8 @@
 #include "server/store_metrics.h"
 #include "server/task_pool.h"
 #include "server/version.h"
+#include "server/warm_up.h"
+#include "server/wide_trials.h"
 
 namespace halftone {
 namespace {
@@ -48,6 +51,9 @@ constexpr char kLiveness[] = "liveness";
 // Replaces "automatic" by numbers.
 ServerConfig Resolved(ServerConfig config, int cores) {
   if (config.workers == 0) config.workers = std::max(1, cores / config.threads_per_worker);
+  // More threads than cores would wait for each other.
+  if (config.wide_threads == 0) config.wide_threads = config.workers * config.threads_per_worker;
+  config.wide_threads = std::min(config.wide_threads, cores);
   if (config.resident_budget_bytes == 0) {
     const int64_t limit = ReadMemoryLimit();
     config.resident_budget_bytes = limit > 0 ? limit / 2 : kFallbackBudgetBytes;
@@ -75,6 +81,9 @@ struct Server::Impl {
 
   absl::Status Open();
   absl::Status Listen();
+  // See StoreObserver::warm_up. Then finds out in the background whether it should run wide.
+  bool WarmUp(const std::string& id, const std::shared_ptr<const Plan>& plan,
+              const std::vector<Tensor>& inputs);
   HttpResponse Scrape();
   void Shutdown(absl::Time deadline);
 
@@ -82,10 +91,12 @@ struct Server::Impl {
   const int cores;
   Metrics metrics;
   LiveSamples live_samples;
+  // Whether observers of the store may use scheduler and trials, which come later and die first.
+  absl::Mutex observers_mu;
+  bool observed ABSL_GUARDED_BY(observers_mu) = false;
   std::unique_ptr<ModelStore> store;
   std::unique_ptr<Scheduler> scheduler;
-  // Observers of the store reach the scheduler through this: it dies first.
-  std::atomic<Scheduler*> drop_contexts_of{nullptr};
+  std::unique_ptr<WideTrials> wide_trials;
   std::unique_ptr<InferenceEngine> engine;
   std::optional<TaskPool> quick_pool;
   std::optional<TaskPool> slow_pool;
@@ -114,26 +125,36 @@ absl::Status Server::Impl::Open() {
            .observer = {.cache_event =
                             [this](CacheEvent event, const std::string&, const std::string&) {
                               metrics.CountCacheEvent(event);
-                              Scheduler* s = drop_contexts_of.load();
-                              if (event == CacheEvent::kEvict && s != nullptr)
-                                s->DropUnusedContexts();
+                              if (event != CacheEvent::kEvict) return;
+                              absl::ReaderMutexLock lock(&observers_mu);
+                              if (observed) scheduler->DropUnusedContexts();
                             },
                         .build_done =
                             [this](const std::string& spec, const absl::Status& status,
                                    absl::Duration duration) {
                               metrics.ObserveBuild(spec, status, duration);
+                            },
+                        .warm_up =
+                            [this](const std::string& id, const std::shared_ptr<const Plan>& plan,
+                                   const std::vector<Tensor>& inputs) {
+                              return WarmUp(id, plan, inputs);
                             }}}));
   scheduler = std::make_unique<Scheduler>(
       SchedulerOptions{.workers = config.workers,
                        .intra_op_threads = config.threads_per_worker,
+                       .wide_threads = config.wide_threads,
                        .max_queued = config.max_queued_requests,
                        .max_contexts_per_worker = config.max_contexts_per_worker},
       PlanContexts());
-  drop_contexts_of = scheduler.get();
-  metrics.SetWorkers(config.workers, config.threads_per_worker, cores);
+  wide_trials = std::make_unique<WideTrials>(*scheduler);
+  {
+    absl::MutexLock lock(&observers_mu);
+    observed = true;
+  }
+  metrics.SetWorkers(config.workers, config.threads_per_worker, config.wide_threads, cores);
   engine = std::make_unique<InferenceEngine>(
       InferenceEngineOptions{.max_inflight_bytes = config.max_inflight_bytes}, *store, *scheduler,
-      metrics, live_samples);
+      *wide_trials, metrics, live_samples);
   quick_pool.emplace(TaskPoolOptions{.max_threads = 8, .max_queued = 1024});
   slow_pool.emplace(TaskPoolOptions{.max_threads = 32, .max_queued = 64});
   env.emplace(ServiceEnv{config, *store, *scheduler, *engine, live_samples, metrics, *quick_pool,
@@ -144,6 +165,17 @@ absl::Status Server::Impl::Open() {
   open_inference.emplace(*env, ready);
   store_metrics.emplace(*store, *scheduler, live_samples);
   return absl::OkStatus();
+}
+
+bool Server::Impl::WarmUp(const std::string& id, const std::shared_ptr<const Plan>& plan,
+                          const std::vector<Tensor>& inputs) {
+  absl::ReaderMutexLock lock(&observers_mu);
+  if (!observed) return false;
+  // Half of the memory is for variants; as much may go to contexts before requests want them.
+  const bool ran = WarmUpWorkers(*scheduler, id, plan, inputs,
+                                 {.arena_bytes = config.resident_budget_bytes}) > 0;
+  wide_trials->Try(id, plan, inputs);
+  return ran;
 }
 
 absl::Status Server::Impl::Listen() {
@@ -205,7 +237,8 @@ void Server::Impl::Shutdown(absl::Time deadline) {
   http.reset();
   slow_pool.reset();
   quick_pool.reset();
-  drop_contexts_of = nullptr;
+  absl::MutexLock lock(&observers_mu);
+  observed = false;
 }
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -227,9 +260,11 @@ int Server::metrics_port() const { return impl_->http->port(); }
 
 std::string Server::Summary() const {
   const ServerConfig& c = impl_->config;
-  return absl::StrCat(impl_->cores, " cores: ", c.workers, " workers × ", c.threads_per_worker,
-                      " threads; ", c.resident_budget_bytes >> 20, " MiB for variants; ",
-                      IsaName(DetectCpuFeatures()));
+  const bool wide = c.wide_threads > c.threads_per_worker;
+  return absl::StrCat(
+      impl_->cores, " cores: ", c.workers, " workers × ", c.threads_per_worker, " threads",
+      wide ? absl::StrCat(", ", c.wide_threads, " for a request that is alone") : "", "; ",
+      c.resident_budget_bytes >> 20, " MiB for variants; ", IsaName(DetectCpuFeatures()));
 }
 
 void Server::BeginDrain() {

@@ -25,6 +25,12 @@ std::vector<prometheus::MetricFamily> StoreMetrics::Collect() {
       std::move(GaugeFamily("halftone_running_requests", "Inferences that are computed.")
                     .Add(scheduler_.running()))
           .Take());
+  families.push_back(
+      std::move(GaugeFamily("halftone_wide_runs_total",
+                            "Inferences that were alone and computed by all workers' threads.",
+                            prometheus::MetricType::Counter)
+                    .Add(static_cast<double>(scheduler_.wide_runs())))
+          .Take());
   families.push_back(std::move(GaugeFamily("halftone_models", "Models and versions in the store.")
                                    .Add(static_cast<double>(store_.ListModels().size())))
                          .Take());

@@ -1,7 +1,4 @@
 #include <malloc.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <utility>
 
@@ -9,18 +6,14 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "core/base/status_macros.h"
+#include "core/base/thread_priority.h"
+#include "core/exec/team.h"
 #include "core/onnx/import.h"
 #include "core/passes/pass.h"
 #include "core/store/engine.h"
 
 namespace halftone {
 namespace {
-
-// Live traffic goes first; threads that this one starts inherit it.
-void LowerPriorityOfThisThread() {
-  const id_t thread = static_cast<id_t>(syscall(SYS_gettid));
-  if (setpriority(PRIO_PROCESS, thread, 10) != 0) PLOG(WARNING) << "store: setpriority";
-}
 
 absl::StatusOr<Graph> ImportPortable(const std::string& path) {
   HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(path));
@@ -30,7 +23,8 @@ absl::StatusOr<Graph> ImportPortable(const std::string& path) {
 
 // Builds the primitives and touches every weight, so that the first request finds what the second
 // does. Where more than the batch is unknown, only requests know what to build.
-void WarmUp(const std::shared_ptr<const Plan>& plan) {
+void WarmUp(const std::string& variant_id, const std::shared_ptr<const Plan>& plan,
+            const StoreObserver& observer) {
   for (const TensorSignature& input : plan->signature().inputs) {
     for (size_t i = 1; i < input.shape.size(); ++i) {
       if (!input.shape[i].known()) return;
@@ -38,6 +32,13 @@ void WarmUp(const std::shared_ptr<const Plan>& plan) {
   }
   const absl::StatusOr<SampleSet> row = GenerateSamples(plan->signature(), 1);
   if (!row.ok()) return;  // requests can say what such a model takes
+  std::vector<Shape> shapes;
+  for (const Tensor& t : row->samples[0]) shapes.push_back(t.shape());
+  if (absl::Status built = plan->Prepare(shapes); !built.ok()) {
+    LOG(INFO) << "store: warm-up of a plan: " << built;
+    return;
+  }
+  if (observer.warm_up && observer.warm_up(variant_id, plan, row->samples[0])) return;
   const absl::Time end = absl::Now() + absl::Seconds(5);
   const auto stop = [end] {
     return absl::Now() < end ? absl::OkStatus() : absl::DeadlineExceededError("warm-up");
@@ -66,15 +67,18 @@ StoreEngine DefaultEngine(const ModelStoreOptions& options, const CpuFeatures& f
                     const std::string& path,
                     const QuantSpec& spec) -> absl::StatusOr<std::shared_ptr<const Plan>> {
     HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(path));
-    HT_ASSIGN_OR_RETURN(
-        std::shared_ptr<const Plan> plan,
-        Plan::Create(std::move(graph),
-                     {.threads = threads, .compute = spec.compute, .features = features}));
-    WarmUp(plan);
-    return plan;
+    return Plan::Create(std::move(graph),
+                        {.threads = threads, .compute = spec.compute, .features = features});
+  };
+  engine.warm_up = [observer = options.observer](const std::string& variant_id,
+                                                 const std::shared_ptr<const Plan>& plan) {
+    WarmUp(variant_id, plan, observer);
   };
   engine.memory = [](const Plan& plan) { return plan.memory(); };
-  engine.release_memory = [] { malloc_trim(0); };
+  engine.release_memory = [] {
+    EndTeamOfThisThread();
+    malloc_trim(0);
+  };
   engine.enter_build_lane = [threads = options.build_threads] {
     LowerPriorityOfThisThread();
     SetIntraOpThreads(threads);

@@ -40,7 +40,11 @@ struct StoreEngine {
                                                             const QuantSpec& spec)>
       load;
   std::function<PlanMemory(const Plan&)> memory;
-  // Gives freed memory back to the system: after builds, loads and evictions. May be empty.
+  // Runs a plan that was just loaded, so that the first request finds what later ones do. From the
+  // load lane, before anybody gets the plan. May be empty.
+  std::function<void(const std::string& variant_id, const std::shared_ptr<const Plan>&)> warm_up;
+  // Gives freed memory, and threads that wait for more work, back to the system: on the thread that
+  // had them, after builds, loads and evictions. May be empty.
   std::function<void()> release_memory;
   // First call on the respective thread: priority, intra-op threads.
   std::function<void()> enter_build_lane;

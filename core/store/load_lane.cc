@@ -102,6 +102,7 @@ void ModelStore::Impl::Load(const VariantPtr& v) {
     HT_RETURN_IF_ERROR(repository_->Verify(v->folder));
     HT_ASSIGN_OR_RETURN(std::shared_ptr<const Plan> plan,
                         engine_.load(v->folder + "/model.onnx", v->spec));
+    if (engine_.warm_up) engine_.warm_up(v->id, plan);
     return std::make_shared<const Lease>(Lease{std::move(plan)});
   };
   absl::StatusOr<std::shared_ptr<const Lease>> lease = load();

@@ -33,6 +33,11 @@ enum class CacheEvent : uint8_t { kHit, kMiss, kLoad, kEvict, kBuild };
 struct StoreObserver {
   std::function<void(CacheEvent, const std::string& model, const std::string& variant)> cache_event;
   std::function<void(const std::string& spec, const absl::Status&, absl::Duration)> build_done;
+  // Runs a plan that was just loaded and nobody has yet on generated inputs, where requests will be
+  // run. Blocks the load lane. False: it could not, the load lane does it itself.
+  std::function<bool(const std::string& variant_id, const std::shared_ptr<const Plan>&,
+                     const std::vector<Tensor>& inputs)>
+      warm_up;
 };
 
 struct ModelStoreOptions {

@@ -364,6 +364,8 @@ TEST(Serving, ExportsMetrics) {
   EXPECT_EQ(live.Metric(R"(halftone_cache_events_total{event="build"})"), 1);
   EXPECT_GT(live.Metric("process_resident_memory_bytes"), 1e6);
   EXPECT_GE(live.Metric("halftone_worker_threads"), 1);
+  EXPECT_GE(live.Metric("halftone_wide_threads"), 1);
+  EXPECT_EQ(live.Metric("halftone_wide_runs_total"), 0);  // of so small a model
   EXPECT_EQ(live.Metric("halftone_inflight_requests"), 0);
   EXPECT_EQ(live.Metric("halftone_pending_requests"), 0);
 

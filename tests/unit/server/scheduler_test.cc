@@ -36,7 +36,7 @@ struct Fakes {
    public:
     explicit Echo(Fakes& fakes) : fakes_(fakes) { ++fakes_.alive; }
     ~Echo() override { --fakes_.alive; }
-    absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs,
+    absl::StatusOr<std::vector<Tensor>> Run(absl::Span<const Tensor> inputs, int,
                                             const std::function<absl::Status()>& stop) override {
       ++fakes_.runs;
       if (fakes_.entered != nullptr && !fakes_.entered->HasBeenNotified()) {
