@@ -33,9 +33,11 @@ void ModelStore::Impl::RunLoadLane() {
       absl::MutexLock lock(&mu_);
       to_load = StepLoadLane(after);
     }
+    // Not beside the first request for what was just loaded: malloc waits for it.
+    const bool release = to_load != nullptr || after.frees();
     after.Run();
     if (to_load != nullptr) Load(to_load);
-    if (engine_.release_memory) engine_.release_memory();
+    if (engine_.release_memory && release) engine_.release_memory();
   }
 }
 

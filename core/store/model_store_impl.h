@@ -45,6 +45,7 @@ class Deferred {
  public:
   void Call(absl::AnyInvocable<void()> call) { calls_.push_back(std::move(call)); }
   void Free(std::shared_ptr<const void> object) { garbage_.push_back(std::move(object)); }
+  bool frees() const { return !garbage_.empty(); }
   void Run() {
     garbage_.clear();
     for (auto& call : calls_) call();
