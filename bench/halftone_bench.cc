@@ -29,6 +29,7 @@
 #include "bench/protocol.h"
 #include "core/base/status_macros.h"
 #include "core/exec/plan.h"
+#include "core/exec/team.h"
 #include "core/onnx/import.h"
 #include "core/passes/pass.h"
 #include "core/quant/quant_spec.h"
@@ -309,10 +310,11 @@ absl::StatusOr<json> Execute(const Flags& flags, const Loaded& loaded,
   return answer;
 }
 
-absl::Status Serve(const Flags& flags, const Loaded& loaded) {
+absl::Status Serve(const Flags& flags, const Loaded& loaded, Team& team) {
   std::vector<Context> contexts;
   for (int i = 0; i < flags.workers; ++i) contexts.emplace_back(loaded.plan);
   return ServeCommands(Facts(flags, loaded, contexts[0]), [&](const Command& command) {
+    team.Use(flags.threads);
     return Execute(flags, loaded, contexts, command);
   });
 }
@@ -320,7 +322,10 @@ absl::Status Serve(const Flags& flags, const Loaded& loaded) {
 absl::Status Main(const Flags& flags) {
   SetIntraOpThreads(flags.threads);
   HT_ASSIGN_OR_RETURN(const Loaded loaded, Load(flags));
-  return flags.serve ? Serve(flags, loaded) : RunOnce(flags, loaded);
+  // As the server and ONNX Runtime do: each thread of a team on cores of its own.
+  Team team(DivideCpus(UsableCpus(), flags.threads));
+  team.Use(flags.threads);
+  return flags.serve ? Serve(flags, loaded, team) : RunOnce(flags, loaded);
 }
 
 }  // namespace

@@ -35,6 +35,7 @@
 #include "core/exec/dnnl_util.h"
 #include "core/exec/lower/spatial.h"
 #include "core/exec/plan.h"
+#include "core/exec/team.h"
 #include "core/onnx/import.h"
 #include "core/ops/evaluate.h"
 #include "core/passes/pass.h"
@@ -387,6 +388,8 @@ absl::Status Main(const Flags& flags) {
         absl::StrCat("--spec ", flags.spec, ", want fp32, bf16 or int8"));
   }
   SetIntraOpThreads(flags.threads);
+  Team team(DivideCpus(UsableCpus(), flags.threads));
+  team.Use(flags.threads);
   const int64_t start = absl::GetCurrentTimeNanos();
   HT_ASSIGN_OR_RETURN(Graph graph, ImportOnnxFile(flags.model));
   HT_RETURN_IF_ERROR(RunPasses(graph, PortablePasses()));
@@ -412,8 +415,10 @@ absl::Status Main(const Flags& flags) {
                       {"threads", flags.threads},
                       {"load_seconds", load_seconds},
                       {"resident_bytes", ResidentBytes()}};
-  return ServeCommands(facts,
-                       [&](const Command& command) { return Execute(limits, command, stream); });
+  return ServeCommands(facts, [&](const Command& command) {
+    team.Use(flags.threads);
+    return Execute(limits, command, stream);
+  });
 }
 
 }  // namespace
