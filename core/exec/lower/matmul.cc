@@ -202,6 +202,17 @@ bool StaysHalf(const ProgramBuilder& b, const ComputeMatch& m) {
          ComputeMode::kHalfWeights;
 }
 
+// Few rows: f16 and bf16 weights, and f32 ones that stay in the last cache from one run to the next
+// (oneDNN reads those of a classifier at 14 GB/s, panels are read at 25).
+bool WantsPanels(const ProgramBuilder& b, const ComputeMatch& m, const Dense& d,
+                 std::string* reason) {
+  constexpr int64_t kCachedBytes = 16 << 20;
+  const ComputeMode mode = ChooseMode(m, b.options(), /*half_weights_native=*/true, reason);
+  return mode == ComputeMode::kHalfWeights ||
+         (mode == ComputeMode::kF32 && b.options().features.avx512 &&
+          d.k * d.n * 4 <= kCachedBytes);
+}
+
 MatrixPart PartOf(const Dense& d) {
   if (d.transposed_weights) return {.k = d.k, .n = d.n, .k_stride = 1, .n_stride = d.k};
   return {.k = d.k, .n = d.n, .k_stride = d.n, .n_stride = 1};
@@ -226,13 +237,14 @@ absl::StatusOr<bool> LowerMatMul(ProgramBuilder& b, const Unit& unit, std::strin
     HT_ASSIGN_OR_RETURN(const bool done, LowerGemv(b, m, dense->m, rows));
     if (done) return true;
   }
-  if (StaysHalf(b, m)) {
-    HT_ASSIGN_OR_RETURN(const bool done, LowerPanels(b, m, dense->m, PartOf(*dense)));
+  std::string why;
+  if (WantsPanels(b, m, *dense, &why)) {
+    HT_ASSIGN_OR_RETURN(const bool done, LowerPanels(b, m, dense->m, PartOf(*dense), why));
     if (done) return true;
   }
+  why.clear();
   HT_ASSIGN_OR_RETURN(const bool by_strides, LowerRows(b, m, *dense, Layout::kPlain, false));
   if (by_strides) return true;
-  std::string why;
   ComputeMode mode = ModeFor(b, m, *dense, &why);
   absl::StatusOr<DenseProduct> c = Choose(b, m, *dense, mode, WeightSums(m, *dense, mode));
   if (!c.ok() && mode != ComputeMode::kF32 && mode != ComputeMode::kWidened) {
@@ -286,7 +298,7 @@ absl::StatusOr<bool> LowerPointwise(ProgramBuilder& b, const Unit& unit, std::st
   // Of one position per image: plain rows.
   if (dense->k > kMaxBlockedK && dense->m == b.ShapeOf(unit.match->input)[0] &&
       StaysHalf(b, *unit.match)) {
-    HT_ASSIGN_OR_RETURN(const bool done, LowerPanels(b, *unit.match, dense->m, PartOf(*dense)));
+    HT_ASSIGN_OR_RETURN(const bool done, LowerPanels(b, *unit.match, dense->m, PartOf(*dense), ""));
     if (done) return true;
   }
   return LowerRows(b, *unit.match, *dense, Layout::kChannelsLast,

@@ -66,7 +66,7 @@ absl::StatusOr<PackedPanels> PackMatrix(ProgramBuilder& builder, const Value* va
 }
 
 absl::StatusOr<bool> LowerPanels(ProgramBuilder& builder, const ComputeMatch& match, int64_t m,
-                                 const MatrixPart& weights) {
+                                 const MatrixPart& weights, std::string why) {
   const int64_t k = weights.k, n = weights.n, columns = PaddedColumns(n);
   if (m > kMaxPanelRows || columns > n + n / 4) return false;  // the padding is computed, too
   const std::optional<ProductBias> bias = ReadProductBias(builder, match, n);
@@ -82,7 +82,8 @@ absl::StatusOr<bool> LowerPanels(ProgramBuilder& builder, const ComputeMatch& ma
       {.node = match.anchor->name(),
        .op = FusedName(match, tail_ops),
        .implementation = "panels",
-       .precision = WeightsName(*match.weights)},
+       .precision = WeightsName(*match.weights),
+       .detail = std::move(why)},
       {source, panels.buffer, result}, [=, values = bias->values](Binding& b) -> BoundStep {
         return [=, &b] {
           MultiplyPanels(b.as<float>(source), m, k, panels.In(b), n,

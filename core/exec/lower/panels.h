@@ -32,10 +32,11 @@ DataType PanelType(const ProgramBuilder& builder, const std::optional<WeightMatc
 absl::StatusOr<PackedPanels> PackMatrix(ProgramBuilder& builder, const Value* value,
                                         const MatrixPart& part);
 
-// Lowers the match, a product of `m` plain rows with f16 or bf16 weights that stay narrow; false
-// when there are too many rows or too few outputs, or a bias that is not one number per output.
+// Lowers the match, a product of `m` plain rows with f32, f16 or bf16 weights, in f32; false when
+// there are too many rows or too few outputs, or a bias that is not one number per output. `why`
+// becomes the step's detail.
 absl::StatusOr<bool> LowerPanels(ProgramBuilder& builder, const ComputeMatch& match, int64_t m,
-                                 const MatrixPart& weights);
+                                 const MatrixPart& weights, std::string why);
 
 }  // namespace halftone
 
