@@ -44,10 +44,10 @@ def Seconds(duration):
 
 
 def Resident(server):
-    for line in pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("no VmRSS")
+    """Bytes in memory: all, and those that are no file's (not libraries, not weights read in place)."""
+    status = dict(line.split(":", 1) for line in
+                  pathlib.Path(f"/proc/{server.process.pid}/status").read_text().splitlines())
+    return np.array([int(status[key].split()[0]) * 1024 for key in ("VmRSS", "RssAnon")])
 
 
 def MemoryMetrics(server, spec):
@@ -69,7 +69,7 @@ def Build(build, path, specs, store):
 
 
 def Measure(build, path, spec, store, threads):
-    """(seconds of the first answer, of later ones, bytes resident, bytes by the metrics)."""
+    """(seconds of the first answer, of later ones, bytes resident and anonymous, bytes by the metrics)."""
     with Server(build, f"--store={store}", "--workers=1", f"--threads_per_worker={threads}") as server:
         client = Client(server.target)
         request = client.inference_pb.InferRequest(
@@ -90,17 +90,20 @@ def main():
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "bench" / "models")
     args = parser.parse_args()
     specs = args.specs.split(",")
-    print("| model | spec | first ms | later ms | ratio | resident MB | weights + packed + arena MB | beyond them MB |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| model | spec | first ms | later ms | ratio | resident MB | weights + packed + arena MB | beyond them MB "
+          "| without pages of files |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name in args.models.split(","):
         label, path = workloads.FindModel(name, args.work)
         with tempfile.TemporaryDirectory(prefix="halftone-serving-") as folder:
             Build(args.build, path, specs, folder)
             for spec in specs:
-                first, later, resident, metrics = Measure(args.build, path, spec, folder, args.threads)
+                first, later, (resident, own), metrics = Measure(args.build, path, spec, folder, args.threads)
                 counted = sum(metrics.values())
+                own_counted = counted - metrics.get("weights", 0)  # which are the file's pages
                 print(f"| {label} | {spec} | {first * 1e3:.1f} | {later * 1e3:.1f} | {first / later:.2f} | "
-                      f"{resident / MB:.1f} | {counted / MB:.1f} | {(resident - counted) / MB:.1f} |", flush=True)
+                      f"{resident / MB:.1f} | {counted / MB:.1f} | {(resident - counted) / MB:.1f} | "
+                      f"{(own - own_counted) / MB:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ absl::StatusOr<PackedPanels> PackMatrix(ProgramBuilder& builder, const Value* va
                         }
                         const auto floats = ConstantFloats(builder, value);
                         if (!floats) return absl::InternalError("weights are not constant");
-                        return PackPart(floats->data(), part);
+                        auto made = PackPart(floats->data(), part);
+                        if (weights) weights->constant->constant().DropPages();
+                        return made;
                       }));
   HT_ASSIGN_OR_RETURN(
       Tensor bytes, Tensor::FromBuffer(DataType::kU8, {static_cast<int64_t>(packed.buffer->size())},
