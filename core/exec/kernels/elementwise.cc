@@ -125,10 +125,8 @@ HT_WIDE void GainRows(const T* x, const float* gain, bool channels_last, T* out,
                       int64_t n) {
   for (int64_t r = 0; r < rows; ++r, x += n, out += n) {
     if (channels_last) {
-#pragma GCC ivdep  // in place is fine
       for (int64_t i = 0; i < n; ++i) out[i] = T(static_cast<float>(x[i]) * gain[i]);
     } else {
-#pragma GCC ivdep
       for (int64_t i = 0; i < n; ++i) out[i] = T(static_cast<float>(x[i]) * gain[r]);
     }
   }

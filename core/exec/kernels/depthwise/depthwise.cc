@@ -16,7 +16,7 @@ constexpr int64_t kTile = 56;
 // Rows of outputs, of one block of channels, that are made one after the other: what they read of
 // the image is in the first cache then.
 constexpr int64_t kRows = 8;
-constexpr int64_t kParallelProducts = 1 << 18;
+[[maybe_unused]] constexpr int64_t kParallelProducts = 1 << 18;
 
 // As the minimum and maximum instructions, also for zeros of different sign.
 float Min(float a, float b) { return a < b ? a : b; }
@@ -216,7 +216,7 @@ Depthwise::Depthwise(const DepthwiseShape& shape, std::shared_ptr<const Depthwis
 void Depthwise::Run(const void* source, void* out) const {
   const int64_t rows = shape_.batch * shape_.out_height;
   const int64_t blocks = static_cast<int64_t>(blocks_.size());
-  const int64_t products =
+  [[maybe_unused]] const int64_t products =
       rows * shape_.out_width * shape_.channels * weights_->kernel() * weights_->kernel();
 #pragma omp parallel for collapse(2) schedule(static) if (products >= kParallelProducts)
   for (int64_t first = 0; first < rows; first += kRows) {

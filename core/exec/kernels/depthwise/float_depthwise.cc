@@ -101,7 +101,8 @@ void FloatDepthwise::Run(const void* source, void* out) const {
   auto* to = static_cast<std::byte*>(out);
   const int64_t rows = shape_.batch * shape_.out_height, columns = shape_.out_width;
   const auto blocks = static_cast<int64_t>(first_.size());
-  const bool parallel = rows * columns * shape_.channels * kernel_ * kernel_ >= kParallelProducts;
+  [[maybe_unused]] const bool parallel =
+      rows * columns * shape_.channels * kernel_ * kernel_ >= kParallelProducts;
   if (shape_.height * shape_.width * shape_.channels * Bytes(arithmetic_.type) > kNearBytes) {
 #pragma omp parallel for schedule(static) if (parallel)
     for (int64_t row = 0; row < rows; ++row) {
