@@ -18,7 +18,7 @@ constexpr int kMinRounds = 3, kMaxRounds = 7;
 constexpr absl::Duration kEnoughTime = absl::Milliseconds(500);
 constexpr int kMaxInterruptions = 20;
 constexpr absl::Duration kPause = absl::Seconds(1);
-constexpr absl::Duration kTryAgain = absl::Minutes(10);
+constexpr absl::Duration kTryAgainAtMost = absl::Minutes(10);
 // Of one plan. More shapes than it keeps programs would push each other out.
 constexpr size_t kMaxShapes = 64;
 
@@ -90,7 +90,9 @@ absl::Duration WideTrials::NarrowTime(const std::string& variant_id,
       return kNone;
     }
     Verdict& verdict = it->second;
-    if (verdict.state == State::kNarrow && now >= verdict.since + kTryAgain) verdict = {};
+    if (verdict.state == State::kNarrow && now >= verdict.since + verdict.wait) {
+      verdict = {.wait = std::min(2 * verdict.wait, kTryAgainAtMost)};
+    }
     if (verdict.state == State::kWide && now >= paused_until_) return verdict.narrow_time;
     if (verdict.state != State::kSeen) return kNone;
   }
@@ -162,7 +164,8 @@ void WideTrials::Run() {
     absl::MutexLock lock(&mu_);
     const auto known = known_.find(trial.key);
     if (known == known_.end() || known->second.plan.expired()) continue;
-    known->second.by_shapes[trial.shapes] = verdict;
+    Verdict& kept = known->second.by_shapes[trial.shapes];
+    kept = {verdict.state, verdict.narrow_time, verdict.since, kept.wait};
   }
 }
 

@@ -10,9 +10,10 @@
 // A trial builds the plan's program for the wide team on a thread of its own, at low priority, then
 // alternates narrow and wide runs and keeps the program if it is faster by enough. A request never
 // waits for one, except for the step of a run that just goes on. What did not pay is tried again
-// after ten minutes if requests still come, because the machine may have been busy. And a machine
-// that became busy, where a team waits for its slowest thread, shows in the times of wide runs:
-// after one that took longer than a narrow one, none is wide for a second. Thread-safe.
+// after half a minute, then a minute, … at last ten, if requests still come, because the machine
+// may have been busy. And a machine that became busy, where a team waits for its slowest thread,
+// shows in the times of wide runs: after one that took longer than a narrow one, none is wide for a
+// second. Thread-safe.
 #ifndef HALFTONE_SERVER_WIDE_TRIALS_H_
 #define HALFTONE_SERVER_WIDE_TRIALS_H_
 
@@ -66,8 +67,9 @@ class WideTrials {
   enum class State : uint8_t { kSeen, kTrying, kNarrow, kWide };
   struct Verdict {
     State state = State::kSeen;
-    absl::Duration narrow_time;  // kWide
-    absl::Time since;            // kNarrow
+    absl::Duration narrow_time;               // kWide
+    absl::Time since;                         // kNarrow
+    absl::Duration wait = absl::Seconds(30);  // kNarrow: until the next trial
   };
   using Shapes = std::vector<Shape>;
   struct Known {

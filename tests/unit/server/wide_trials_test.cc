@@ -102,9 +102,20 @@ TEST_F(Trials, WhatIsNotFasterByEnoughDoesNot) {
   EXPECT_EQ(runs_.wide_runs, runs);
 }
 
-TEST_F(Trials, WhatDidNotPayIsTriedAgainMuchLater) {
+TEST_F(Trials, WhatDidNotPayIsTriedAgainLaterAndLater) {
   trials_.Try("v", plan_, Row());
   trials_.AwaitQuiet();
+  for (const int seconds : {30, 60, 120, 240, 480, 600, 600}) {
+    const int runs = runs_.wide_runs;
+    runs_.clock.Advance(absl::Seconds(seconds - 1));
+    EXPECT_FALSE(Pays());
+    trials_.AwaitQuiet();
+    EXPECT_EQ(runs_.wide_runs, runs) << seconds;
+    runs_.clock.Advance(absl::Seconds(1));
+    EXPECT_FALSE(Pays());
+    trials_.AwaitQuiet();
+    EXPECT_GT(runs_.wide_runs, runs) << seconds;
+  }
   runs_.wide = 5 * kMs;
   runs_.clock.Advance(absl::Minutes(10));
   EXPECT_FALSE(Pays());
