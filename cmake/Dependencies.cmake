@@ -12,6 +12,9 @@ void omp_set_num_threads(int);
 int omp_get_max_threads(void);
 int omp_get_num_threads(void);
 int omp_get_thread_num(void);
+int omp_get_initial_device(void);
+enum omp_pause_resource_t { omp_pause_soft = 1, omp_pause_hard = 2 };
+int omp_pause_resource(omp_pause_resource_t, int);
 }
 ]])
   add_library(OpenMP::OpenMP_CXX INTERFACE IMPORTED)

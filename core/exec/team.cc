@@ -100,7 +100,7 @@ void Team::End() {
   EndTeamOfThisThread();
 }
 
-void OnEachThread(int threads, const std::function<void(int)>& f) {
+void OnEachThread([[maybe_unused]] int threads, const std::function<void(int)>& f) {
 #pragma omp parallel num_threads(threads)
   f(omp_get_thread_num());
 }
