@@ -84,8 +84,8 @@ class ProgramBuilder {
   Place PlaceOf(const Value* value);
   // The layout in which it is cheapest to read.
   Layout LayoutOf(const Value* value);
-  // How its elements are stored now; as its logical type says where it has no place yet.
-  DataType StoredType(const Value* value) const;
+  // What to read it as: bf16 where it lies as that, else its logical type.
+  DataType ReadType(const Value* value) const;
   // A buffer that holds the value with this layout and stored type; adds conversion steps when it
   // does not yet (once per value and form).
   absl::StatusOr<BufferId> Fetch(const Value* value, Layout layout, DataType stored);

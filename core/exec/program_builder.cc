@@ -111,9 +111,10 @@ Place ProgramBuilder::PlaceOf(const Value* value) {
   return place;
 }
 
-DataType ProgramBuilder::StoredType(const Value* value) const {
+DataType ProgramBuilder::ReadType(const Value* value) const {
   const auto it = places_.find(value);
-  return it == places_.end() ? *value->type().type : it->second.type;
+  const bool narrow = it != places_.end() && it->second.type == DataType::kBF16;
+  return narrow ? DataType::kBF16 : *value->type().type;
 }
 
 Layout ProgramBuilder::LayoutOf(const Value* value) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "core/base/checked_math.h"
 #include "core/exec/cpu_features.h"
 #include "core/tensor/float16.h"
 
@@ -143,7 +144,7 @@ PanelFn PanelFor(DataType type) {
 
 }  // namespace
 
-int64_t PaddedColumns(int64_t n) { return (n + kPanelColumns - 1) / kPanelColumns * kPanelColumns; }
+int64_t PaddedColumns(int64_t n) { return AlignUp(n, kPanelColumns); }
 
 namespace {
 

@@ -203,8 +203,7 @@ class TailBuilder {
       out_.sum_into = q.quantized;
       return;
     }
-    const DataType stored = builder_.StoredType(op.other);
-    const DataType read = stored == DataType::kBF16 ? stored : DataType::kF32;
+    const DataType read = builder_.ReadType(op.other);
     LazyArg& arg = AddBinary(dnnl::algorithm::binary_add, ResultDesc(request_, read));
     arg.value = op.other;
     arg.layout = request_.layout;

@@ -248,8 +248,7 @@ absl::StatusOr<bool> LowerChannelScale(ProgramBuilder& b, const Unit& unit,
   const auto scale = MatchChannelScale(node);
   if (!scale || scale->x->is_constant()) return false;
   const Layout layout = b.LayoutOf(scale->x);
-  const DataType stored =
-      b.StoredType(scale->x) == DataType::kBF16 ? DataType::kBF16 : DataType::kF32;
+  const DataType stored = b.ReadType(scale->x);
   HT_ASSIGN_OR_RETURN(const BufferId x, b.Fetch(scale->x, layout, stored));
   HT_ASSIGN_OR_RETURN(const BufferId gain, b.FetchPlain(scale->gain));
   const BufferId result = scale->x == scale->gain

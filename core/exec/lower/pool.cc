@@ -69,7 +69,7 @@ absl::StatusOr<bool> LowerPool(ProgramBuilder& b, const Unit& unit, std::string*
     });
   };
   // What lies there as bf16 stays that.
-  DataType stored = b.StoredType(x) == DataType::kBF16 ? DataType::kBF16 : type;
+  DataType stored = b.ReadType(x);
   auto pd = create(stored);
   if (stored != type && (!pd.ok() || IsReferenceImpl(pd->impl_info_str()))) {
     stored = type;
